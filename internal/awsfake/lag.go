@@ -1,0 +1,49 @@
+package awsfake
+
+import "time"
+
+// Lag is how late effects show, by AWS's clock: IAM is eventually consistent. It applies to what
+// changes after it was set; what tests set up with [Account.AddUser] and its like works at once.
+type Lag struct {
+	Key         time.Duration // a new access key is InvalidClientTokenId for so long
+	KeyDeletion time.Duration // a deleted access key goes on working for so long
+	Policy      time.Duration // a user's policy put, attached or removed takes effect so late, directly or through a group
+	User        time.Duration // a new user is answered as not existing for so long, on every call but those of its own and CreateUser
+}
+
+// SetLag sets how late the effects of calls to come show.
+func (a *AWS) SetLag(l Lag) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lag = l
+}
+
+// policyState is what a user's permissions are from a time on.
+type policyState struct {
+	from     time.Time
+	docs     []*document
+	boundary *document
+}
+
+// policiesChanged notes a user's permissions as they now are, to take effect when the lag is over.
+func (u *user) policiesChanged(from time.Time) {
+	s := policyState{from: from, docs: u.documents()}
+	for _, g := range u.groups {
+		s.docs = append(s.docs, g.documents()...)
+	}
+	if u.boundary != nil {
+		s.boundary = u.boundary.doc
+	}
+	u.permissions = append(u.permissions, s)
+}
+
+// permissionsAt is what counts at a time; older states are dropped.
+func (u *user) permissionsAt(now time.Time) policyState {
+	for len(u.permissions) > 1 && !u.permissions[1].from.After(now) {
+		u.permissions = u.permissions[1:]
+	}
+	if len(u.permissions) == 0 || u.permissions[0].from.After(now) {
+		return policyState{}
+	}
+	return u.permissions[0]
+}

@@ -1,0 +1,224 @@
+package awsfake
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// document is a policy as it was sent and as it is judged by. It never changes once parsed.
+type document struct {
+	text       string
+	size       int // in bytes, white space between tokens not counted
+	variables  bool
+	statements []statement
+}
+
+type statement struct {
+	allow                   bool
+	actions, notActions     []string
+	resources, notResources []string
+	principals              []string // of trust policies; "*" is anybody
+	conditions              []condition
+}
+
+// policyKind tells identity policies, which are about resources, from trust policies, which are
+// about principals.
+type policyKind int
+
+const (
+	identityPolicy policyKind = iota
+	trustPolicy
+)
+
+var (
+	sidForm    = regexp.MustCompile(`^[0-9A-Za-z]*$`)
+	actionForm = regexp.MustCompile(`^[0-9A-Za-z-]+:[0-9A-Za-z*?-]+$`)
+)
+
+func malformed(format string, args ...any) *apiError {
+	return fail("MalformedPolicyDocument", format, args...)
+}
+
+// object is a JSON object with its values unparsed: policy element names count their case, which
+// encoding/json ignores for struct fields.
+type object map[string]json.RawMessage
+
+// parseDocument parses and checks a policy as IAM does when it is put (IAM user guide,
+// "reference_policies_grammar").
+func parseDocument(text, partition string, kind policyKind) (*document, error) {
+	var top object
+	if err := json.Unmarshal([]byte(text), &top); err != nil || top == nil {
+		return nil, malformed("This policy contains invalid Json")
+	}
+	for name := range top {
+		// Id is for resource policies alone.
+		if name != "Version" && name != "Statement" && (name != "Id" || kind == identityPolicy) {
+			return nil, malformed("Syntax errors in policy.")
+		}
+	}
+	doc := &document{text: text}
+	if raw, ok := top["Version"]; ok {
+		version, single := stringsOf(raw)
+		if len(version) != 1 || !single || version[0] != "2012-10-17" && version[0] != "2008-10-17" {
+			return nil, malformed("Syntax errors in policy.")
+		}
+		// Without this version ${…} is just text.
+		doc.variables = version[0] == "2012-10-17"
+	}
+	var minified bytes.Buffer
+	must(json.Compact(&minified, []byte(text)))
+	doc.size = minified.Len()
+
+	var statements []object
+	if err := json.Unmarshal(top["Statement"], &statements); err != nil {
+		var single object
+		if err := json.Unmarshal(top["Statement"], &single); err != nil {
+			return nil, malformed("Syntax errors in policy.")
+		}
+		statements = []object{single}
+	}
+	if len(statements) == 0 {
+		return nil, malformed("Syntax errors in policy.")
+	}
+	sids := map[string]bool{}
+	for _, raw := range statements {
+		st, err := parseStatement(raw, partition, kind, sids)
+		if err != nil {
+			return nil, err
+		}
+		doc.statements = append(doc.statements, st)
+	}
+	return doc, nil
+}
+
+func parseStatement(raw object, partition string, kind policyKind, sids map[string]bool) (st statement, err error) {
+	known := []string{"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+	if kind == trustPolicy {
+		known = []string{"Sid", "Effect", "Action", "Principal", "Condition"}
+	}
+	fields := map[string][]string{}
+	for name, value := range raw {
+		if !slices.Contains(known, name) {
+			if strings.HasSuffix(name, "Principal") {
+				return st, malformed("Policy document should not specify a principal.")
+			}
+			return st, malformed("Syntax errors in policy.")
+		}
+		if name == "Condition" || name == "Principal" {
+			continue
+		}
+		list, single := stringsOf(value)
+		if list == nil || !single && (name == "Sid" || name == "Effect") {
+			return st, malformed("Syntax errors in policy.")
+		}
+		fields[name] = list
+	}
+	if sid := fields["Sid"]; sid != nil {
+		if !sidForm.MatchString(sid[0]) {
+			return st, malformed("Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*")
+		}
+		if sids[sid[0]] {
+			return st, malformed("Statement IDs (SID) in a single policy must be unique.")
+		}
+		sids[sid[0]] = true
+	}
+	if effect := fields["Effect"]; effect == nil || effect[0] != "Allow" && effect[0] != "Deny" {
+		return st, malformed("Syntax errors in policy.")
+	}
+	st.allow = fields["Effect"][0] == "Allow"
+	st.actions, st.notActions = fields["Action"], fields["NotAction"]
+	st.resources, st.notResources = fields["Resource"], fields["NotResource"]
+	if err := st.checkActions(); err != nil {
+		return st, err
+	}
+	if kind == trustPolicy {
+		if st.principals, err = parsePrincipals(raw["Principal"]); err != nil {
+			return st, err
+		}
+	} else if err := st.checkResources(partition); err != nil {
+		return st, err
+	}
+	st.conditions, err = parseConditions(raw["Condition"])
+	return st, err
+}
+
+func (st statement) checkActions() error {
+	if len(st.actions)+len(st.notActions) == 0 {
+		return malformed("Policy statement must contain actions.")
+	}
+	if len(st.actions) > 0 && len(st.notActions) > 0 {
+		return malformed("Syntax errors in policy.")
+	}
+	for _, a := range slices.Concat(st.actions, st.notActions) {
+		if a != "*" && !actionForm.MatchString(a) {
+			return malformed("Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
+		}
+	}
+	return nil
+}
+
+func (st statement) checkResources(partition string) error {
+	if len(st.resources)+len(st.notResources) == 0 {
+		return malformed("Policy statement must contain resources.")
+	}
+	if len(st.resources) > 0 && len(st.notResources) > 0 {
+		return malformed("Syntax errors in policy.")
+	}
+	for _, r := range slices.Concat(st.resources, st.notResources) {
+		if r == "*" {
+			continue
+		}
+		parts := strings.SplitN(r, ":", 6)
+		if parts[0] != "arn" || len(parts) < 6 {
+			return malformed(`Resource %s must be in ARN format or "*".`, r)
+		}
+		if !glob(wildcards(parts[1]), partition) {
+			return malformed(`Partition "%s" is not valid for resource "%s".`, parts[1], r)
+		}
+	}
+	return nil
+}
+
+// parsePrincipals reads "*" and {"AWS": …}. Principals of other kinds cannot call this AWS.
+func parsePrincipals(raw json.RawMessage) ([]string, error) {
+	if list, single := stringsOf(raw); single && list[0] == "*" {
+		return list, nil
+	}
+	var kinds object
+	if err := json.Unmarshal(raw, &kinds); err != nil || len(kinds) == 0 {
+		return nil, malformed("AssumeRole policy must contain principals")
+	}
+	var all []string
+	for kind, value := range kinds {
+		list, _ := stringsOf(value)
+		switch {
+		case list == nil:
+			return nil, malformed("Syntax errors in policy.")
+		case kind == "AWS":
+			all = append(all, list...)
+		case kind != "Service" && kind != "Federated" && kind != "CanonicalUser":
+			return nil, malformed("Invalid principal in policy")
+		}
+	}
+	return all, nil
+}
+
+// stringsOf reads a string (then single is true) or a list of strings; nil for anything else.
+func stringsOf(raw json.RawMessage) (list []string, single bool) {
+	var one *string
+	if json.Unmarshal(raw, &one) == nil && one != nil {
+		return []string{*one}, true
+	}
+	var many []*string
+	if json.Unmarshal(raw, &many) != nil || slices.Contains(many, nil) {
+		return nil, false
+	}
+	list = []string{}
+	for _, s := range many {
+		list = append(list, *s)
+	}
+	return list, false
+}
