@@ -1,0 +1,159 @@
+package vaultdev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// stopTimeout is how long a server may take to end by itself. It stops its
+	// plugins, each within a few seconds, and leaves its cluster.
+	stopTimeout = 30 * time.Second
+
+	// failureLines is how much of the log an error quotes.
+	failureLines = 20
+)
+
+// process is one life of a server: a process group, so that no plugin of a
+// killed server stays behind.
+type process struct {
+	cmd       *exec.Cmd
+	logOffset int64         // where this life begins in the log
+	done      chan struct{} // closed once the process is gone
+}
+
+func (s *Server) startProcess() (*process, error) {
+	log, err := os.OpenFile(s.LogPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() // the child has its own
+	info, err := log.Stat()
+	if err != nil {
+		return nil, err
+	}
+
+	// Not bound to a context: the server outlives the call that starts it.
+	cmd := exec.Command(s.config.Bin, "server", "-config="+s.path("vault.hcl"))
+	cmd.Env = s.environment(s.config.Env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = processGroup()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+
+	p := &process{cmd: cmd, logOffset: info.Size(), done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+	}()
+	return p, nil
+}
+
+// exited says whether the process is gone.
+func (p *process) exited() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// state describes how the process ended. Only valid once it is gone.
+func (p *process) state() string { return p.cmd.ProcessState.String() }
+
+// signalGroup signals the server and its plugins. That nothing is left to
+// signal is no error.
+func (p *process) signalGroup(signal syscall.Signal) error {
+	err := syscall.Kill(-p.cmd.Process.Pid, signal)
+	if errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// Stop ends the server, in order if it obeys and by force if it does not, and
+// removes all of its files, the log too. It may be called more than once.
+func (s *Server) Stop() error {
+	return errors.Join(s.shutDown(), os.RemoveAll(s.dir))
+}
+
+// shutDown ends the process and keeps the files.
+func (s *Server) shutDown() error {
+	if s.process == nil || s.process.exited() {
+		return nil
+	}
+	if err := s.process.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-s.process.done:
+		// Vault has stopped its plugins, unless one did not obey.
+		return s.process.signalGroup(syscall.SIGKILL)
+	case <-time.After(stopTimeout):
+		return errors.Join(fmt.Errorf("vault did not stop within %s", stopTimeout), s.Kill())
+	}
+}
+
+// Kill ends the server and its plugins at once, as a crash of the machine
+// would. Its data stays for [Server.Restart].
+func (s *Server) Kill() error {
+	if err := s.process.signalGroup(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-s.process.done
+	return nil
+}
+
+// Restart starts the server again on its data and ports, after stopping it in
+// order if it still runs, and returns when it is unsealed and serves.
+func (s *Server) Restart(ctx context.Context) error {
+	if err := s.shutDown(); err != nil {
+		return err
+	}
+	// The address is part of what the cluster has stored: no other port would
+	// do. A socket of somebody else's that took it in between is short-lived.
+	var err error
+	for range startAttempts {
+		if err = s.run(ctx); !errors.Is(err, errPortTaken) {
+			break
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err == nil {
+		err = s.unseal(ctx)
+	}
+	return s.failure(err)
+}
+
+// failure adds the end of the log to an error of starting.
+func (s *Server) failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(s.lastRun()), "\n")
+	if len(lines) > failureLines {
+		lines = lines[len(lines)-failureLines:]
+	}
+	return fmt.Errorf("%w\nvault's log ends with:\n%s", err, strings.Join(lines, "\n"))
+}
+
+// lastRun returns what the log holds of the current life of the server.
+func (s *Server) lastRun() string {
+	content, err := os.ReadFile(s.LogPath)
+	if err != nil || s.process == nil || int64(len(content)) < s.process.logOffset {
+		return ""
+	}
+	return string(content[s.process.logOffset:])
+}
