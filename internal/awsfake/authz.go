@@ -44,8 +44,8 @@ func (st statement) covers(action, resource string, keys conditionKeys, variable
 		pattern, ok := expand(text, keys, true, variables)
 		return ok && glob(pattern, resource)
 	}
-	return (slices.ContainsFunc(st.actions, acts) || st.notActions != nil && !slices.ContainsFunc(st.notActions, acts)) &&
-		(slices.ContainsFunc(st.resources, on) || st.notResources != nil && !slices.ContainsFunc(st.notResources, on)) &&
+	return (slices.ContainsFunc(st.actions, acts) || len(st.notActions) > 0 && !slices.ContainsFunc(st.notActions, acts)) &&
+		(slices.ContainsFunc(st.resources, on) || len(st.notResources) > 0 && !slices.ContainsFunc(st.notResources, on)) &&
 		st.conditionsHold(keys, variables)
 }
 

@@ -151,7 +151,7 @@ func sshKeyBytes(body string) []byte {
 		return nil
 	}
 	raw, err := base64.StdEncoding.DecodeString(fields[1])
-	if err != nil {
+	if err != nil || !strings.HasPrefix(string(raw), "\x00\x00\x00\x07ssh-rsa") {
 		return nil
 	}
 	return raw

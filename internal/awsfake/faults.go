@@ -19,11 +19,11 @@ type Fault struct {
 	Probability float64 // 0 = always; otherwise decided by the seeded random source
 
 	Delay         time.Duration // wait before going on; a client that goes away ends the wait
-	Status        int           // with Code: answer this error instead of performing the call
-	Code, Message string
-	Lost          bool // perform the call, then cut the connection without an answer
-	LostBefore    bool // cut the connection without performing the call
-	FailAfter     bool // perform the call, then answer Status and Code; by default 500 ServiceFailure
+	Status        int           // with Code: answer this error instead of performing the call; one of
+	Code, Message string        // the two is enough, the other is AWS's own for it or ServiceFailure
+	Lost          bool          // perform the call, then cut the connection without an answer
+	LostBefore    bool          // cut the connection without performing the call
+	FailAfter     bool          // perform the call, then answer Status and Code; by default 500 ServiceFailure
 
 	// Hook is called when the fault matches, after the effect if Lost or FailAfter, otherwise before.
 	// No lock is held: it may call AWS's methods, block, or kill whoever waits for the answer.

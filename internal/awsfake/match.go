@@ -68,11 +68,14 @@ func expand(text string, keys conditionKeys, pattern, variables bool) (string, b
 			break
 		}
 		out.WriteString(convert(before))
-		switch value := keys[strings.ToLower(name)]; {
+		name, fallback, hasFallback := strings.Cut(name, ",")
+		switch value := keys[strings.ToLower(strings.TrimSpace(name))]; {
 		case name == "*" || name == "?" || name == "$":
 			out.WriteString(name)
 		case len(value) == 1:
 			out.WriteString(value[0])
+		case hasFallback:
+			out.WriteString(strings.Trim(fallback, " '"))
 		default:
 			return "", false
 		}
