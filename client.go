@@ -1,0 +1,291 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	smithyendpoints "github.com/aws/smithy-go/endpoints"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+const (
+	// defaultRegion is where the control plane of commercial AWS's IAM is.
+	defaultRegion = "us-east-1"
+	// attemptTimeout bounds one attempt of one call, so that a connection that
+	// never answers leaves time for another attempt within a creation's or a
+	// deletion's time.
+	attemptTimeout = 15 * time.Second
+	// maxBackoff bounds the pause between two attempts of one call. The
+	// SDK's 20 s would use up a third of a creation's time in one pause.
+	maxBackoff = 5 * time.Second
+	// defaultRetries is how often a call is tried again unless the integration
+	// says otherwise. Throttling is the common reason; with maxBackoff this
+	// rides out about half a minute of it, within a creation's time.
+	defaultRetries = 10
+)
+
+// iamAPI is the part of IAM that the engine uses. The first eight are all that
+// the core needs; the others find out what became of a user, and clear away
+// what others hung on it.
+type iamAPI interface {
+	CreateUser(context.Context, *iam.CreateUserInput, ...func(*iam.Options)) (*iam.CreateUserOutput, error)
+	DeleteUser(context.Context, *iam.DeleteUserInput, ...func(*iam.Options)) (*iam.DeleteUserOutput, error)
+	CreateAccessKey(context.Context, *iam.CreateAccessKeyInput, ...func(*iam.Options)) (*iam.CreateAccessKeyOutput, error)
+	DeleteAccessKey(context.Context, *iam.DeleteAccessKeyInput, ...func(*iam.Options)) (*iam.DeleteAccessKeyOutput, error)
+	ListAccessKeys(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error)
+	PutUserPolicy(context.Context, *iam.PutUserPolicyInput, ...func(*iam.Options)) (*iam.PutUserPolicyOutput, error)
+	DeleteUserPolicy(context.Context, *iam.DeleteUserPolicyInput, ...func(*iam.Options)) (*iam.DeleteUserPolicyOutput, error)
+	ListUserPolicies(context.Context, *iam.ListUserPoliciesInput, ...func(*iam.Options)) (*iam.ListUserPoliciesOutput, error)
+
+	AttachUserPolicy(context.Context, *iam.AttachUserPolicyInput, ...func(*iam.Options)) (*iam.AttachUserPolicyOutput, error)
+	DetachUserPolicy(context.Context, *iam.DetachUserPolicyInput, ...func(*iam.Options)) (*iam.DetachUserPolicyOutput, error)
+	ListAttachedUserPolicies(context.Context, *iam.ListAttachedUserPoliciesInput, ...func(*iam.Options)) (*iam.ListAttachedUserPoliciesOutput, error)
+	AddUserToGroup(context.Context, *iam.AddUserToGroupInput, ...func(*iam.Options)) (*iam.AddUserToGroupOutput, error)
+	RemoveUserFromGroup(context.Context, *iam.RemoveUserFromGroupInput, ...func(*iam.Options)) (*iam.RemoveUserFromGroupOutput, error)
+	ListGroupsForUser(context.Context, *iam.ListGroupsForUserInput, ...func(*iam.Options)) (*iam.ListGroupsForUserOutput, error)
+	GetUser(context.Context, *iam.GetUserInput, ...func(*iam.Options)) (*iam.GetUserOutput, error)
+
+	DeleteLoginProfile(context.Context, *iam.DeleteLoginProfileInput, ...func(*iam.Options)) (*iam.DeleteLoginProfileOutput, error)
+	ListSigningCertificates(context.Context, *iam.ListSigningCertificatesInput, ...func(*iam.Options)) (*iam.ListSigningCertificatesOutput, error)
+	DeleteSigningCertificate(context.Context, *iam.DeleteSigningCertificateInput, ...func(*iam.Options)) (*iam.DeleteSigningCertificateOutput, error)
+	ListSSHPublicKeys(context.Context, *iam.ListSSHPublicKeysInput, ...func(*iam.Options)) (*iam.ListSSHPublicKeysOutput, error)
+	DeleteSSHPublicKey(context.Context, *iam.DeleteSSHPublicKeyInput, ...func(*iam.Options)) (*iam.DeleteSSHPublicKeyOutput, error)
+	ListServiceSpecificCredentials(context.Context, *iam.ListServiceSpecificCredentialsInput, ...func(*iam.Options)) (*iam.ListServiceSpecificCredentialsOutput, error)
+	DeleteServiceSpecificCredential(context.Context, *iam.DeleteServiceSpecificCredentialInput, ...func(*iam.Options)) (*iam.DeleteServiceSpecificCredentialOutput, error)
+	ListMFADevices(context.Context, *iam.ListMFADevicesInput, ...func(*iam.Options)) (*iam.ListMFADevicesOutput, error)
+	DeactivateMFADevice(context.Context, *iam.DeactivateMFADeviceInput, ...func(*iam.Options)) (*iam.DeactivateMFADeviceOutput, error)
+	DeleteVirtualMFADevice(context.Context, *iam.DeleteVirtualMFADeviceInput, ...func(*iam.Options)) (*iam.DeleteVirtualMFADeviceOutput, error)
+}
+
+// callerIdentity is who an integration is to AWS.
+type callerIdentity struct {
+	AccountID string
+	ARN       string
+	Partition string
+}
+
+// connection is an integration's way to AWS. It is immutable and safe for
+// concurrent use; an integration that changes gets a new one.
+type connection struct {
+	iam       iamAPI
+	accountID string
+	revision  int // of the integration it was made from
+}
+
+// newConnection makes the clients of an integration. It calls AWS only where
+// the account behind the credentials is not known or could have changed.
+func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClient) (*connection, error) {
+	cfg, err := awsConfig(ctx, in, httpClient)
+	if err != nil {
+		return nil, err
+	}
+	conn := &connection{iam: iam.NewFromConfig(cfg, in.iamOptions), accountID: in.AccountID, revision: in.Revision}
+	if in.AccountID != "" && !in.usesDefaultChainAlone() {
+		return conn, nil
+	}
+	identity, err := whoAmI(ctx, cfg, in)
+	if err != nil {
+		return nil, err
+	}
+	if in.AccountID != "" && identity.AccountID != in.AccountID {
+		return nil, refuse("integration %q was verified for account %s, but its credentials now belong to %s in account %s: write %s again",
+			in.Name, in.AccountID, identity.ARN, identity.AccountID, in.path())
+	}
+	conn.accountID = identity.AccountID
+	return conn, nil
+}
+
+// identify asks AWS who the integration is.
+func identify(ctx context.Context, in *integration, httpClient aws.HTTPClient) (callerIdentity, error) {
+	cfg, err := awsConfig(ctx, in, httpClient)
+	if err != nil {
+		return callerIdentity{}, err
+	}
+	return whoAmI(ctx, cfg, in)
+}
+
+func whoAmI(ctx context.Context, cfg aws.Config, in *integration) (callerIdentity, error) {
+	out, err := sts.NewFromConfig(cfg, in.stsOptions).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return callerIdentity{}, err
+	}
+	parsed, err := arn.Parse(aws.ToString(out.Arn))
+	if err != nil {
+		return callerIdentity{}, fmt.Errorf("sts:GetCallerIdentity answered with the ARN %q: %w", aws.ToString(out.Arn), err)
+	}
+	return callerIdentity{AccountID: aws.ToString(out.Account), ARN: aws.ToString(out.Arn), Partition: parsed.Partition}, nil
+}
+
+// awsConfig builds the SDK's configuration from the integration alone. Only
+// the default chain's credentials and region are taken from the server's
+// environment: its retry and endpoint settings must not change the engine.
+func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient) (aws.Config, error) {
+	cfg := aws.Config{
+		Region:     in.Region,
+		HTTPClient: httpClient,
+		Retryer:    func() aws.Retryer { return newRetryer(in.MaxRetries) },
+		APIOptions: []func(*middleware.Stack) error{addAttemptTracker, addUserAgent},
+	}
+	if in.AccessKey != "" {
+		cfg.Credentials = credentials.NewStaticCredentialsProvider(in.AccessKey, in.SecretKey, "")
+	} else {
+		chain, err := config.LoadDefaultConfig(ctx)
+		if err != nil {
+			return aws.Config{}, fmt.Errorf("loading the AWS SDK's default credentials: %w", err)
+		}
+		cfg.Credentials = chain.Credentials
+		if cfg.Region == "" {
+			cfg.Region = chain.Region
+		}
+	}
+	if cfg.Region == "" {
+		cfg.Region = defaultRegion
+	}
+	if in.RoleARN != "" {
+		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(
+			sts.NewFromConfig(cfg, in.stsOptions), in.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+				o.RoleSessionName = in.sessionName()
+				if in.ExternalID != "" {
+					o.ExternalID = aws.String(in.ExternalID)
+				}
+			}), func(o *aws.CredentialsCacheOptions) {
+			// Renewed ahead, so that no call is signed with a session that ends on its way.
+			o.ExpiryWindow = 5 * time.Minute
+		})
+	}
+	return cfg, nil
+}
+
+func newHTTPClient() aws.HTTPClient {
+	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
+		// A creation makes its calls at once: idle connections for many of them save TLS handshakes.
+		t.MaxIdleConnsPerHost = 64
+	})
+}
+
+// newRetryer sets every retry option, since the SDK's defaults can be changed
+// by environment variables. The SDK's retry quota is off: it runs dry under a
+// mass of throttling and then fails calls that another attempt would save.
+func newRetryer(retries int) aws.Retryer {
+	if retries < 0 {
+		retries = defaultRetries
+	}
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = retries + 1
+		o.MaxBackoff = maxBackoff
+		o.Backoff = retry.NewExponentialJitterBackoff(maxBackoff)
+		o.RateLimiter = ratelimit.None
+		// IAM answers these two while another change of the same entity is
+		// under way; its API reference says to try again. The SDK does not.
+		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
+			codeConcurrentModification:      {},
+			codeEntityTemporarilyUnmodified: {},
+		}})
+	})
+}
+
+func addUserAgent(stack *middleware.Stack) error {
+	return smithyhttp.AddHeaderValue("User-Agent", "vault-plugin-secrets-aws-iam/"+Version)(stack)
+}
+
+// attempts is what became of the attempts of one call.
+type attempts struct {
+	// lost says that an attempt may have had its effect although its answer
+	// was an error or none at all: whatever a later attempt is answered has to
+	// be read in that light.
+	lost bool
+}
+
+type attemptsKey struct{}
+
+// withAttempts returns a context whose next AWS call reports on its attempts.
+func withAttempts(ctx context.Context) (context.Context, *attempts) {
+	a := new(attempts)
+	return context.WithValue(ctx, attemptsKey{}, a), a
+}
+
+func addAttemptTracker(stack *middleware.Stack) error {
+	track := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleFinalize(ctx, in)
+		if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok && mayHaveHappened(err) {
+			a.lost = true
+		}
+		return out, metadata, err
+	}
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AttemptTracker", track), "Retry", middleware.After)
+}
+
+// mayHaveHappened says whether a call that ended in err may have had its
+// effect: AWS refuses with a 4xx before it acts, and a connection that was not
+// made carried no request. Everything else leaves it open.
+func mayHaveHappened(err error) bool {
+	if err == nil {
+		return false
+	}
+	var answer *smithyhttp.ResponseError
+	if errors.As(err, &answer) && answer.HTTPStatusCode() != 0 {
+		return answer.HTTPStatusCode() >= http.StatusInternalServerError
+	}
+	var op *net.OpError
+	return !(errors.As(err, &op) && op.Op == "dial")
+}
+
+// iamOptions points the IAM client at the integration's endpoint. The rest of
+// the endpoint, above all the region that calls are signed for, stays the
+// partition's: the SDK's own BaseEndpoint would sign for the client's region,
+// which IAM refuses (hashicorp/terraform-provider-aws#40319).
+func (in *integration) iamOptions(o *iam.Options) {
+	if in.IAMEndpoint != "" {
+		o.EndpointResolverV2 = iamEndpoint(in.IAMEndpoint)
+	}
+}
+
+func (in *integration) stsOptions(o *sts.Options) {
+	if in.STSEndpoint != "" {
+		o.EndpointResolverV2 = stsEndpoint(in.STSEndpoint)
+	}
+}
+
+type iamEndpoint string
+
+// ResolveEndpoint implements iam.EndpointResolverV2.
+func (e iamEndpoint) ResolveEndpoint(ctx context.Context, params iam.EndpointParameters) (smithyendpoints.Endpoint, error) {
+	endpoint, err := iam.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, params)
+	return relocate(endpoint, string(e), err)
+}
+
+type stsEndpoint string
+
+// ResolveEndpoint implements sts.EndpointResolverV2.
+func (e stsEndpoint) ResolveEndpoint(ctx context.Context, params sts.EndpointParameters) (smithyendpoints.Endpoint, error) {
+	endpoint, err := sts.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, params)
+	return relocate(endpoint, string(e), err)
+}
+
+func relocate(endpoint smithyendpoints.Endpoint, to string, err error) (smithyendpoints.Endpoint, error) {
+	if err != nil {
+		return endpoint, err
+	}
+	uri, err := url.Parse(to)
+	if err != nil {
+		return endpoint, err
+	}
+	endpoint.URI = *uri
+	return endpoint, nil
+}

@@ -1,0 +1,101 @@
+package awsiam
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// Error codes of the IAM API reference that the engine tells apart.
+const (
+	codeAccessDenied                = "AccessDenied"
+	codeConcurrentModification      = "ConcurrentModification"
+	codeDeleteConflict              = "DeleteConflict"
+	codeEntityAlreadyExists         = "EntityAlreadyExists"
+	codeEntityTemporarilyUnmodified = "EntityTemporarilyUnmodifiable"
+	codeInvalidAction               = "InvalidAction"
+	codeNoSuchEntity                = "NoSuchEntity"
+)
+
+// passingCodes are the 4xx answers that another attempt, later, may not get.
+var passingCodes = []string{
+	"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException",
+	codeConcurrentModification, codeEntityTemporarilyUnmodified,
+}
+
+// refusal is an error that only the caller or the operator can put right.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func refuse(format string, args ...any) error {
+	return refusal(fmt.Sprintf(format, args...))
+}
+
+// storageError marks a failure of Vault's storage, which is no answer of AWS.
+type storageError struct{ error }
+
+func (e storageError) Unwrap() error { return e.error }
+
+// hasCode says whether AWS answered err with one of the codes.
+func hasCode(err error, codes ...string) bool {
+	var answer smithy.APIError
+	return errors.As(err, &answer) && slices.Contains(codes, answer.ErrorCode())
+}
+
+// retryable says whether the same request may succeed later without anybody
+// changing anything.
+func retryable(err error) bool {
+	var refused refusal
+	if errors.As(err, &refused) {
+		return false
+	}
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return true
+	}
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError {
+		return true
+	}
+	return slices.Contains(passingCodes, answer.ErrorCode())
+}
+
+// describe renders an error of the SDK for people: AWS's code, message and
+// request id, without the SDK's wrapping.
+func describe(err error) string {
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return err.Error()
+	}
+	var operation *smithy.OperationError
+	what := "AWS"
+	if errors.As(err, &operation) {
+		what = fmt.Sprintf("%s:%s", operation.Service(), operation.Operation())
+	}
+	text := fmt.Sprintf("%s: %s: %s", what, answer.ErrorCode(), answer.ErrorMessage())
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && response.ServiceRequestID() != "" {
+		text += fmt.Sprintf(" (request id %s)", response.ServiceRequestID())
+	}
+	if slices.Contains(passingCodes, answer.ErrorCode()) {
+		text += "; AWS is throttling this account: try again"
+	}
+	return text
+}
+
+// awsFailure turns an error that AWS, or the way to it, gave into an answer to
+// the caller: 502 where a retry can help (Vault's Go client retries 5xx by
+// itself), 400 where it cannot.
+func awsFailure(context string, err error) (*logical.Response, error) {
+	text := fmt.Sprintf("%s: %s", context, describe(err))
+	if retryable(err) {
+		return nil, logical.CodedError(http.StatusBadGateway, text)
+	}
+	return logical.ErrorResponse(text), nil
+}

@@ -1,0 +1,251 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	integrationPrefix  = "config/"
+	defaultIntegration = "default"
+	defaultUserPath    = "/vault/"
+	defaultSession     = "vault-aws-iam"
+	// maxRetriesLimit keeps a mistyped number from retrying past any deadline.
+	maxRetriesLimit = 50
+	// maxPathLength is IAM's bound on a user's path (reference_iam-quotas).
+	maxPathLength = 512
+	// maxExternalIDLength and the patterns below are those of the STS API
+	// reference of AssumeRole.
+	maxExternalIDLength = 1224
+)
+
+var (
+	accessKeyRegexp   = regexp.MustCompile(`^[A-Za-z0-9_]{16,128}$`)
+	regionRegexp      = regexp.MustCompile(`^[a-z]{2,8}(-[a-z0-9]+)+$`)
+	externalIDRegexp  = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{2,}$`)
+	sessionNameRegexp = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
+	// The IAM API admits more characters in a path; the user guide does not.
+	userPathRegexp = regexp.MustCompile(`^/([A-Za-z0-9+=,.@_-]+/)*$`)
+)
+
+// integration is a named AWS connection as storage keeps it, under config/.
+type integration struct {
+	Name     string `json:"name"`
+	Revision int    `json:"revision"` // grows with every write
+
+	AccessKey   string `json:"access_key"`
+	SecretKey   string `json:"secret_key"`
+	RoleARN     string `json:"role_arn"`
+	ExternalID  string `json:"external_id"`
+	SessionName string `json:"session_name"`
+
+	Region      string `json:"region"`
+	IAMEndpoint string `json:"iam_endpoint"`
+	STSEndpoint string `json:"sts_endpoint"`
+	MaxRetries  int    `json:"max_retries"` // negative: the engine's default
+
+	UserPath         string `json:"user_path"`
+	UsernameTemplate string `json:"username_template"` // empty: defaultUsernameTemplate
+
+	// What the last verification found; empty where there was none.
+	AccountID string `json:"account_id"`
+	CallerARN string `json:"caller_arn"`
+	Partition string `json:"partition"`
+}
+
+func newIntegration(name string) *integration {
+	return &integration{Name: name, MaxRetries: -1, UserPath: defaultUserPath}
+}
+
+// path is where operators find the integration.
+func (in *integration) path() string { return integrationPrefix + in.Name }
+
+func (in *integration) sessionName() string {
+	if in.SessionName != "" {
+		return in.SessionName
+	}
+	return defaultSession
+}
+
+// usesDefaultChainAlone says whether the account can change without a write to
+// the integration: a key and a role belong to one account for ever, but not
+// what the server's environment provides.
+func (in *integration) usesDefaultChainAlone() bool {
+	return in.AccessKey == "" && in.RoleARN == ""
+}
+
+// connectsAs says whether both reach AWS in the same way, as the same caller.
+func (in *integration) connectsAs(other *integration) bool {
+	return in.AccessKey == other.AccessKey && in.SecretKey == other.SecretKey &&
+		in.RoleARN == other.RoleARN && in.ExternalID == other.ExternalID && in.SessionName == other.SessionName &&
+		in.Region == other.Region && in.IAMEndpoint == other.IAMEndpoint && in.STSEndpoint == other.STSEndpoint
+}
+
+// setIdentity records who AWS says the integration is, and refuses a caller
+// that could rewrite its own permissions through the engine's.
+func (in *integration) setIdentity(id callerIdentity) error {
+	parsed, err := arn.Parse(id.ARN)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(parsed.Resource, "user"+in.UserPath) {
+		return refuse("%s: the integration's own user %s lies beneath %q, where the engine's permissions would let it rewrite itself: "+
+			"move that user to another path, or choose another user_path", fieldUserPath, id.ARN, in.UserPath)
+	}
+	in.AccountID, in.CallerARN, in.Partition = id.AccountID, id.ARN, id.Partition
+	return nil
+}
+
+// validate checks everything that can be known without asking AWS.
+func (in *integration) validate() error {
+	return errors.Join(
+		in.validateKey(),
+		in.validateAssumedRole(),
+		matches(fieldRegion, in.Region, regionRegexp, "an AWS region such as us-east-1"),
+		validateEndpoint(fieldIAMEndpoint, in.IAMEndpoint),
+		validateEndpoint(fieldSTSEndpoint, in.STSEndpoint),
+		validateMaxRetries(in.MaxRetries),
+		validateUserPath(in.UserPath),
+		validateUsernameTemplate(in.UsernameTemplate, longestRoleName),
+	)
+}
+
+func (in *integration) validateKey() error {
+	switch {
+	case in.AccessKey == "" && in.SecretKey == "":
+		return nil
+	case in.AccessKey == "":
+		return refuse("%s is missing: give both %s and %s, or neither to use the AWS SDK's default credentials", fieldAccessKey, fieldAccessKey, fieldSecretKey)
+	case in.SecretKey == "":
+		return refuse("%s is missing: give both %s and %s, or neither to use the AWS SDK's default credentials", fieldSecretKey, fieldAccessKey, fieldSecretKey)
+	case strings.HasPrefix(in.AccessKey, "ASIA"):
+		return refuse("%s is a temporary key, which would end within hours: use the key of an IAM user (AKIA…)", fieldAccessKey)
+	case !accessKeyRegexp.MatchString(in.AccessKey):
+		return refuse("%s is not an access key id: 16 to 128 letters, digits and '_'", fieldAccessKey)
+	case strings.ContainsFunc(in.SecretKey, func(r rune) bool { return r <= ' ' || r > '~' }) || len(in.SecretKey) > 128:
+		return refuse("%s is not a secret access key: at most 128 printable characters, no white space (check for a line break at its end)", fieldSecretKey)
+	}
+	return nil
+}
+
+func (in *integration) validateAssumedRole() error {
+	if in.RoleARN == "" {
+		if in.ExternalID != "" || in.SessionName != "" {
+			return refuse("%s and %s go with %s: give it too, or clear them", fieldExternalID, fieldSessionName, fieldRoleARN)
+		}
+		return nil
+	}
+	if len(in.ExternalID) > maxExternalIDLength {
+		return refuse("%s has %d characters: AWS takes at most %d", fieldExternalID, len(in.ExternalID), maxExternalIDLength)
+	}
+	return errors.Join(
+		validateARN(fieldRoleARN, in.RoleARN, "role"),
+		matches(fieldExternalID, in.ExternalID, externalIDRegexp, "2 or more letters, digits and _+=,.@:/-"),
+		matches(fieldSessionName, in.SessionName, sessionNameRegexp, "2 to 64 letters, digits and _+=,.@-"),
+	)
+}
+
+// matches checks an optional field against a pattern.
+func matches(field, value string, pattern *regexp.Regexp, meaning string) error {
+	if value == "" || pattern.MatchString(value) {
+		return nil
+	}
+	return refuse("%s: %q is not valid: use %s", field, value, meaning)
+}
+
+func validateMaxRetries(n int) error {
+	if n < -1 || n > maxRetriesLimit {
+		return refuse("%s: %d is out of range: use 0 to %d, or -1 for the default of %d", fieldMaxRetries, n, maxRetriesLimit, defaultRetries)
+	}
+	return nil
+}
+
+// validateEndpoint admits plain http to this machine only: requests carry
+// signatures, and answers carry new secret keys.
+func validateEndpoint(field, value string) error {
+	if value == "" {
+		return nil
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
+		return refuse("%s: %q is not a URL: use https://host[:port]", field, value)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return refuse("%s must not hold credentials, a query or a fragment: use https://host[:port]", field)
+	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	}
+	return refuse("%s: %q would send credentials in the clear: use https (http is for a loopback address only)", field, value)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func validateUserPath(path string) error {
+	if !userPathRegexp.MatchString(path) {
+		return refuse("%s: %q is not an IAM path: begin and end it with '/', with letters, digits and +=,.@_- between", fieldUserPath, path)
+	}
+	if longest := maxPathLength - mountSegmentLength - 1; len(path) > longest {
+		return refuse("%s has %d characters: use at most %d, since the mount's own segment is appended", fieldUserPath, len(path), longest)
+	}
+	return nil
+}
+
+// validateARN checks the form of an IAM ARN of the kind ("role", "policy").
+func validateARN(field, value, kind string) error {
+	parsed, err := arn.Parse(value)
+	if err != nil || parsed.Service != "iam" || parsed.Region != "" || !partitionRegexp.MatchString(parsed.Partition) {
+		return refuse("%s: %q is not the ARN of an IAM %s: use arn:<partition>:iam::<account>:%s/<name>", field, value, kind, kind)
+	}
+	if !accountRegexp.MatchString(parsed.AccountID) && (kind != "policy" || parsed.AccountID != "aws") {
+		return refuse("%s: %q has no account of 12 digits", field, value)
+	}
+	name, ok := strings.CutPrefix(parsed.Resource, kind+"/")
+	if !ok || !arnNameRegexp.MatchString(name) {
+		return refuse("%s: %q does not name a %s: use arn:<partition>:iam::<account>:%s/<name>", field, value, kind, kind)
+	}
+	return nil
+}
+
+var (
+	partitionRegexp = regexp.MustCompile(`^aws(-[a-z]+)*$`)
+	accountRegexp   = regexp.MustCompile(`^[0-9]{12}$`)
+	// A path of at most 512 characters and a name of at most 128.
+	arnNameRegexp = regexp.MustCompile(`^([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]{1,128}$`)
+)
+
+func getIntegration(ctx context.Context, s logical.Storage, name string) (*integration, error) {
+	entry, err := s.Get(ctx, integrationPrefix+name)
+	if err != nil {
+		return nil, fmt.Errorf("reading integration %q: %w", name, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	in := new(integration)
+	if err := entry.DecodeJSON(in); err != nil {
+		return nil, fmt.Errorf("decoding integration %q: %w", name, err)
+	}
+	return in, nil
+}
+
+func putIntegration(ctx context.Context, s logical.Storage, in *integration) error {
+	entry, err := logical.StorageEntryJSON(in.path(), in)
+	if err != nil {
+		return fmt.Errorf("encoding integration %q: %w", in.Name, err)
+	}
+	if err := s.Put(ctx, entry); err != nil {
+		return fmt.Errorf("writing integration %q: %w", in.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,369 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	fieldIntegration      = "integration"
+	fieldAccessKey        = "access_key"
+	fieldSecretKey        = "secret_key"
+	fieldRoleARN          = "role_arn"
+	fieldExternalID       = "external_id"
+	fieldSessionName      = "session_name"
+	fieldRegion           = "region"
+	fieldIAMEndpoint      = "iam_endpoint"
+	fieldSTSEndpoint      = "sts_endpoint"
+	fieldMaxRetries       = "max_retries"
+	fieldUserPath         = "user_path"
+	fieldUsernameTemplate = "username_template"
+	fieldVerifyConnection = "verify_connection"
+	fieldAccountID        = "account_id"
+	fieldCallerARN        = "caller_arn"
+	fieldPartition        = "partition"
+	fieldIssuedUserPath   = "issued_user_path"
+
+	// verifyTimeout bounds the call that verifies an integration, so that a
+	// wrong endpoint is reported while the operator is still looking.
+	verifyTimeout = 30 * time.Second
+	// verifyRetries is as many retries as fit that time.
+	verifyRetries = 2
+)
+
+func integrationFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldAccessKey:        {Type: framework.TypeString, Description: "Access key id of the integration's IAM user. With secret_key, or neither to use the AWS SDK's default credentials of the Vault server."},
+		fieldSecretKey:        {Type: framework.TypeString, Description: "Secret access key of the integration's IAM user. Never shown.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		fieldRoleARN:          {Type: framework.TypeString, Description: "IAM role to assume on top of the credentials, as for another account."},
+		fieldExternalID:       {Type: framework.TypeString, Description: "External id that the role's trust policy asks for."},
+		fieldSessionName:      {Type: framework.TypeString, Description: "Name of the assumed role's sessions. Default: " + defaultSession + "."},
+		fieldRegion:           {Type: framework.TypeString, Description: "AWS region; decides the partition and the STS endpoint. Default: the environment's where the default credentials are used, else " + defaultRegion + "."},
+		fieldIAMEndpoint:      {Type: framework.TypeString, Description: "URL of IAM, where it is not the partition's public one."},
+		fieldSTSEndpoint:      {Type: framework.TypeString, Description: "URL of STS, where it is not the region's public one."},
+		fieldMaxRetries:       {Type: framework.TypeInt, Default: -1, Description: fmt.Sprintf("How often a call to AWS that was throttled or lost is tried again. -1: the default of %d.", defaultRetries)},
+		fieldUserPath:         {Type: framework.TypeString, Default: defaultUserPath, Description: "IAM path of the users that are made. The mount's own segment is appended."},
+		fieldUsernameTemplate: {Type: framework.TypeString, Description: "Template of the users' names; .RoleName and the functions of Vault's username templating are at hand. Must be random. Default: " + defaultUsernameTemplate},
+		fieldVerifyConnection: {Type: framework.TypeBool, Default: true, Description: "Ask AWS who the credentials belong to before storing them, and refuse what AWS refuses."},
+	}
+}
+
+func integrationResponseFields() map[string]*framework.FieldSchema {
+	fields := integrationFields()
+	delete(fields, fieldSecretKey)
+	delete(fields, fieldVerifyConnection)
+	fields[fieldAccountID] = &framework.FieldSchema{Type: framework.TypeString, Description: "AWS account, as verified."}
+	fields[fieldCallerARN] = &framework.FieldSchema{Type: framework.TypeString, Description: "Who the integration is to AWS, as verified."}
+	fields[fieldPartition] = &framework.FieldSchema{Type: framework.TypeString, Description: "AWS partition, as verified."}
+	fields[fieldIssuedUserPath] = &framework.FieldSchema{Type: framework.TypeString, Description: "IAM path of the users that this mount makes: user_path and the mount's own segment."}
+	return fields
+}
+
+func (b *backend) pathConfig() []*framework.Path {
+	crud := func() map[logical.Operation]framework.OperationHandler {
+		return map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.integrationRead, Summary: "Show an integration, without its secret key.",
+				Responses: okResponse("The integration.", integrationResponseFields()),
+			},
+			logical.CreateOperation: &framework.PathOperation{
+				Callback: b.integrationWrite, Summary: "Connect an AWS account.", Responses: doneResponse(),
+				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+			logical.UpdateOperation: &framework.PathOperation{
+				Callback: b.integrationWrite, Summary: "Change an integration; what is not mentioned stays.", Responses: doneResponse(),
+				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+			logical.DeleteOperation: &framework.PathOperation{
+				Callback: b.integrationDelete, Summary: "Forget an integration that nothing uses any more.", Responses: doneResponse(),
+				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+		}
+	}
+	unnamed, named := crud(), crud()
+	unnamed[logical.ListOperation] = &framework.PathOperation{
+		Callback: b.integrationList, Summary: "List the integrations.", Responses: listResponse("Names of the integrations."),
+	}
+	namedFields := integrationFields()
+	namedFields[fieldIntegration] = &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the integration."}
+	return []*framework.Path{
+		{
+			Pattern: "config/?$", Fields: integrationFields(), Operations: unnamed, ExistenceCheck: b.integrationExists,
+			HelpSynopsis: "The integration named \"default\", and the list of all.", HelpDescription: configHelp,
+		},
+		{
+			Pattern: "config/" + capture(fieldIntegration), Fields: namedFields, Operations: named, ExistenceCheck: b.integrationExists,
+			HelpSynopsis: "Named connections to AWS accounts.", HelpDescription: configHelp,
+		},
+	}
+}
+
+// integrationName is the name in the path; `config` alone means the default.
+// A schema default would not apply to a path parameter that the pattern lacks.
+func integrationName(d *framework.FieldData) (string, error) {
+	if _, ok := d.Schema[fieldIntegration]; !ok {
+		return defaultIntegration, nil
+	}
+	name := d.Get(fieldIntegration).(string)
+	return name, validateName(fieldIntegration, name)
+}
+
+func (b *backend) integrationExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	name, err := integrationName(d)
+	if err != nil {
+		// The handler refuses it in its own words.
+		return false, nil //nolint:nilerr // see above
+	}
+	in, err := getIntegration(ctx, req.Storage, name)
+	return in != nil, err
+}
+
+func (b *backend) integrationList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := req.Storage.List(ctx, integrationPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing integrations: %w", err)
+	}
+	return logical.ListResponse(names), nil
+}
+
+func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := integrationName(d)
+	if err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	in, err := getIntegration(ctx, req.Storage, name)
+	if err != nil || in == nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{
+		fieldAccessKey:        in.AccessKey,
+		fieldRoleARN:          in.RoleARN,
+		fieldExternalID:       in.ExternalID,
+		fieldSessionName:      in.SessionName,
+		fieldRegion:           in.Region,
+		fieldIAMEndpoint:      in.IAMEndpoint,
+		fieldSTSEndpoint:      in.STSEndpoint,
+		fieldMaxRetries:       in.MaxRetries,
+		fieldUserPath:         in.UserPath,
+		fieldUsernameTemplate: in.UsernameTemplate,
+		fieldAccountID:        in.AccountID,
+		fieldCallerARN:        in.CallerARN,
+		fieldPartition:        in.Partition,
+		fieldIssuedUserPath:   in.UserPath + b.mountSegment + "/",
+	}}, nil
+}
+
+func (in *integration) update(d *framework.FieldData) {
+	setField(d, fieldAccessKey, &in.AccessKey)
+	setField(d, fieldSecretKey, &in.SecretKey)
+	setField(d, fieldRoleARN, &in.RoleARN)
+	setField(d, fieldExternalID, &in.ExternalID)
+	setField(d, fieldSessionName, &in.SessionName)
+	setField(d, fieldRegion, &in.Region)
+	setField(d, fieldIAMEndpoint, &in.IAMEndpoint)
+	setField(d, fieldSTSEndpoint, &in.STSEndpoint)
+	setField(d, fieldMaxRetries, &in.MaxRetries)
+	setField(d, fieldUserPath, &in.UserPath)
+	setField(d, fieldUsernameTemplate, &in.UsernameTemplate)
+}
+
+func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := integrationName(d)
+	if err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	// Serialises writers, so that none works on what another is replacing.
+	// Lease operations do not take it: it is held while AWS answers.
+	b.integrationWrites.Lock()
+	defer b.integrationWrites.Unlock()
+
+	old, err := getIntegration(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	in := newIntegration(name)
+	if old != nil {
+		*in = *old
+	}
+	in.update(d)
+	if err := in.validate(); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	reconnects := old == nil || !in.connectsAs(old)
+	if reconnects {
+		in.AccountID, in.CallerARN, in.Partition = "", "", ""
+	}
+	if d.Get(fieldVerifyConnection).(bool) {
+		identity, err := b.verify(ctx, in)
+		if err != nil {
+			return awsFailure(fmt.Sprintf("integration %q was not stored: AWS does not accept it", name), err)
+		}
+		if err := in.setIdentity(identity); err != nil {
+			return logical.ErrorResponse(err.Error()), nil
+		}
+	}
+	return storedOrRefused(b.replaceIntegration(ctx, req.Storage, in, old != nil && reconnects))
+}
+
+func (b *backend) verify(ctx context.Context, in *integration) (callerIdentity, error) {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	hasty := *in
+	hasty.MaxRetries = verifyRetries
+	return identify(ctx, &hasty, b.httpClient)
+}
+
+// replaceIntegration stores the integration unless roles or records stand
+// against it. It excludes the making of users, whose records name the account.
+func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, in *integration, accountMayDiffer bool) error {
+	b.integrations.Lock()
+	defer b.integrations.Unlock()
+	if in.CallerARN != "" {
+		// user_path may have changed without a new verification.
+		if err := in.setIdentity(callerIdentity{in.AccountID, in.CallerARN, in.Partition}); err != nil {
+			return err
+		}
+	}
+	if err := checkRolePaths(ctx, s, in); err != nil {
+		return err
+	}
+	if accountMayDiffer {
+		if err := checkAccountOfUsers(ctx, s, in); err != nil {
+			return err
+		}
+	}
+	in.Revision++
+	// Dropped even if the write fails: it may have happened all the same.
+	defer b.connections.drop(in.Name)
+	return putIntegration(ctx, s, in)
+}
+
+// checkRolePaths refuses a user_path that a role's own would lie outside of.
+func checkRolePaths(ctx context.Context, s logical.Storage, in *integration) error {
+	var outside []string
+	err := eachRole(ctx, s, func(r *role) {
+		if r.Integration == in.Name && !strings.HasPrefix(r.userPath(in), in.UserPath) {
+			outside = append(outside, r.Name)
+		}
+	})
+	if err == nil && len(outside) > 0 {
+		return refuse("%s: the user_path of role(s) %s does not begin with %q: change the roles first", fieldUserPath, some(outside), in.UserPath)
+	}
+	return err
+}
+
+// checkAccountOfUsers refuses to re-point an integration while users that it
+// made may exist: nothing could delete them any more.
+func checkAccountOfUsers(ctx context.Context, s logical.Storage, in *integration) error {
+	var elsewhere []string
+	err := eachUser(ctx, s, func(u *userRecord) {
+		if u.Integration == in.Name && u.AccountID != in.AccountID {
+			elsewhere = append(elsewhere, u.Username)
+		}
+	})
+	switch {
+	case err != nil || len(elsewhere) == 0:
+		return err
+	case in.AccountID == "":
+		return refuse("integration %q has issued users (%s), so that its account must not change unseen: write it with %s=true", in.Name, some(elsewhere), fieldVerifyConnection)
+	}
+	return refuse("integration %q cannot move to account %s while users it made elsewhere exist (%s): revoke their leases first, or connect the account under another name", in.Name, in.AccountID, some(elsewhere))
+}
+
+func (b *backend) integrationDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := integrationName(d)
+	if err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	b.integrationWrites.Lock()
+	defer b.integrationWrites.Unlock()
+	b.integrations.Lock()
+	defer b.integrations.Unlock()
+	return storedOrRefused(b.forgetIntegration(ctx, req.Storage, name))
+}
+
+func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name string) error {
+	var roles, users []string
+	err := errors.Join(
+		eachRole(ctx, s, func(r *role) {
+			if r.Integration == name {
+				roles = append(roles, r.Name)
+			}
+		}),
+		eachUser(ctx, s, func(u *userRecord) {
+			if u.Integration == name {
+				users = append(users, u.Username)
+			}
+		}))
+	switch {
+	case err != nil:
+		return err
+	case len(roles) > 0:
+		return refuse("integration %q is used by role(s) %s: delete them or give them another integration first", name, some(roles))
+	case len(users) > 0:
+		return refuse("integration %q has issued users that may still exist (%s): revoke their leases first", name, some(users))
+	}
+	defer b.connections.drop(name)
+	if err := s.Delete(ctx, integrationPrefix+name); err != nil {
+		return fmt.Errorf("deleting integration %q: %w", name, err)
+	}
+	return nil
+}
+
+// some shortens a list for an error message.
+func some(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// storedOrRefused answers a write: a refusal is the operator's to mend, any
+// other error is the server's.
+func storedOrRefused(err error) (*logical.Response, error) {
+	var refused refusal
+	if errors.As(err, &refused) {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	return nil, err
+}
+
+// capture is the pattern of a name in a path. It admits what validateName
+// refuses, so that a wrong name is answered with what is wrong about it and
+// not with "unsupported path".
+func capture(field string) string { return "(?P<" + field + ">.+?)/?$" }
+
+func okResponse(description string, fields map[string]*framework.FieldSchema) map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusOK: {{Description: description, Fields: fields}}}
+}
+
+func doneResponse() map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusNoContent: {{Description: "Done."}}}
+}
+
+func listResponse(description string) map[int][]framework.Response {
+	return okResponse("The names.", map[string]*framework.FieldSchema{
+		"keys": {Type: framework.TypeStringSlice, Description: description, Required: true},
+	})
+}
+
+const configHelp = `
+An integration connects the mount to an AWS account, once, for any number of
+roles. "config" alone is the integration named "default".
+
+Give access_key and secret_key of an IAM user, or neither to use the AWS SDK's
+default credentials of the Vault server (environment, instance metadata);
+role_arn assumes a role on top of either. The integration's user needs eight
+IAM actions on one path; it must not itself lie beneath that path.
+
+Every write asks AWS who the credentials belong to, unless
+verify_connection=false. An integration that roles or issued users still name
+cannot be deleted, nor moved to another account.`

@@ -1,0 +1,113 @@
+package awsiam
+
+import (
+	"crypto/rand"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/helper/template"
+)
+
+const (
+	// defaultUsernameTemplate keeps within IAM's 64 characters whatever the
+	// role is called; 20 random characters make the name unguessable.
+	defaultUsernameTemplate = `vault-{{ .RoleName | truncate 37 }}-{{ random 20 }}`
+
+	maxUsernameLength = 64 // reference_iam-quotas
+	maxTemplateLength = 512
+	maxRandomLength   = 64
+	// usernameSamples is how many names a template has to render without
+	// repeating itself before it counts as random.
+	usernameSamples = 100
+)
+
+var (
+	usernameRegexp = regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]+$`)
+	// controlRegexp finds the actions that could keep a template running for
+	// ever. A user name needs none of them.
+	controlRegexp = regexp.MustCompile(`\{\{-?\s*(range|template|define|block)\b`)
+
+	longestRoleName = strings.Repeat("x", 64)
+)
+
+// usernameData is what a username_template can refer to.
+type usernameData struct {
+	RoleName string
+}
+
+// newUsername renders the template, or the default one if it is empty, and
+// checks that IAM would take the result.
+func newUsername(usernameTemplate, roleName string) (string, error) {
+	t, err := parseUsernameTemplate(usernameTemplate)
+	if err != nil {
+		return "", err
+	}
+	return renderUsername(t, roleName)
+}
+
+func parseUsernameTemplate(text string) (template.StringTemplate, error) {
+	if text == "" {
+		text = defaultUsernameTemplate
+	}
+	return template.NewTemplate(template.Template(text), template.Function("random", randomText))
+}
+
+// randomText stands in for the SDK's function of the same name, which takes
+// any length, so that a mistyped one cannot exhaust the server's memory. Its
+// characters differ by more than case, because IAM's user names do.
+func randomText(length int) (string, error) {
+	if length < 1 || length > maxRandomLength {
+		return "", fmt.Errorf("random: %d is not a length from 1 to %d", length, maxRandomLength)
+	}
+	var text strings.Builder
+	for text.Len() < length {
+		text.WriteString(rand.Text())
+	}
+	return strings.ToLower(text.String()[:length]), nil
+}
+
+func renderUsername(t template.StringTemplate, roleName string) (string, error) {
+	name, err := t.Generate(usernameData{RoleName: roleName})
+	switch {
+	case err != nil:
+		return "", refuse("%s cannot be rendered: %s", fieldUsernameTemplate, err)
+	case len(name) > maxUsernameLength:
+		return "", refuse("%s renders %d characters for a role name of %d: IAM takes at most %d, shorten it with \"truncate\"",
+			fieldUsernameTemplate, len(name), len(roleName), maxUsernameLength)
+	case !usernameRegexp.MatchString(name):
+		return "", refuse("%s renders %q: IAM takes letters, digits and +=,.@_- only", fieldUsernameTemplate, name)
+	case strings.Contains(name, ".."):
+		return "", refuse("%s renders %q: a name must not contain %q, which storage keys cannot hold", fieldUsernameTemplate, name, "..")
+	}
+	return name, nil
+}
+
+// validateUsernameTemplate refuses a template that cannot name users of the
+// role: it must render valid names, and another one each time.
+func validateUsernameTemplate(text, roleName string) error {
+	if len(text) > maxTemplateLength {
+		return refuse("%s has %d characters: use at most %d", fieldUsernameTemplate, len(text), maxTemplateLength)
+	}
+	if action := controlRegexp.FindString(text); action != "" {
+		return refuse("%s must not use %q: a user name needs no loops and no nested templates", fieldUsernameTemplate, action)
+	}
+	t, err := parseUsernameTemplate(text)
+	if err != nil {
+		return refuse("%s is not a template: %s", fieldUsernameTemplate, err)
+	}
+	seen := make(map[string]bool, usernameSamples)
+	for range usernameSamples {
+		name, err := renderUsername(t, roleName)
+		if err != nil {
+			return err
+		}
+		// IAM compares user names ignoring case.
+		if folded := strings.ToLower(name); !seen[folded] {
+			seen[folded] = true
+			continue
+		}
+		return refuse("%s renders the name %q more than once: put {{ random 20 }} into it, since a name must be unique and unguessable", fieldUsernameTemplate, name)
+	}
+	return nil
+}
