@@ -1,0 +1,195 @@
+package awsiam
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	fieldRole                   = "role"
+	fieldPolicyDocument         = "policy_document"
+	fieldPolicyARNs             = "policy_arns"
+	fieldIAMGroups              = "iam_groups"
+	fieldPermissionsBoundaryARN = "permissions_boundary_arn"
+	fieldIAMTags                = "iam_tags"
+	fieldCredentialType         = "credential_type"
+	fieldDefaultTTL             = "default_ttl"
+	fieldMaxTTL                 = "max_ttl"
+)
+
+func roleFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldRole:                   {Type: framework.TypeString, Description: "Name of the role."},
+		fieldIntegration:            {Type: framework.TypeString, Default: defaultIntegration, Description: "Integration whose account the users are made in."},
+		fieldPolicyDocument:         {Type: framework.TypeString, Description: "Inline IAM policy of the users, as JSON."},
+		fieldPolicyARNs:             {Type: framework.TypeCommaStringSlice, Description: "ARNs of managed policies to attach to the users."},
+		fieldIAMGroups:              {Type: framework.TypeCommaStringSlice, Description: "Names of IAM groups to add the users to."},
+		fieldPermissionsBoundaryARN: {Type: framework.TypeString, Description: "ARN of the managed policy that bounds what the users can do."},
+		fieldIAMTags:                {Type: framework.TypeKVPairs, Description: "Tags of the users, as key=value pairs."},
+		fieldUserPath:               {Type: framework.TypeString, Description: "IAM path of the users; must begin with the integration's. The mount's own segment is appended. Default: the integration's."},
+		fieldUsernameTemplate:       {Type: framework.TypeString, Description: "Template of the users' names. Default: the integration's."},
+		fieldCredentialType:         {Type: framework.TypeString, Default: credentialTypeIAMUser, Description: "Accepted for moving over from the built-in aws engine; only iam_user."},
+		fieldDefaultTTL:             {Type: framework.TypeDurationSecond, Default: int(defaultTTL.Seconds()), Description: "TTL of a lease whose reader asks for none."},
+		fieldMaxTTL:                 {Type: framework.TypeDurationSecond, Description: "Longest that a lease can live, renewals included. Default, or 0: the mount's."},
+	}
+}
+
+func roleResponseFields() map[string]*framework.FieldSchema {
+	fields := roleFields()
+	delete(fields, fieldRole)
+	return fields
+}
+
+func (b *backend) pathRoles() []*framework.Path {
+	return []*framework.Path{
+		{
+			Pattern: "roles/?$",
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: &framework.PathOperation{
+					Callback: b.roleList, Summary: "List the roles.", Responses: listResponse("Names of the roles."),
+				},
+			},
+			HelpSynopsis: "The list of roles.", HelpDescription: rolesHelp,
+		},
+		{
+			Pattern: "roles/" + capture(fieldRole), Fields: roleFields(), ExistenceCheck: b.roleExists,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: &framework.PathOperation{
+					Callback: b.roleRead, Summary: "Show a role.", Responses: okResponse("The role.", roleResponseFields()),
+				},
+				logical.CreateOperation: &framework.PathOperation{
+					Callback: b.roleWrite, Summary: "Define a dynamic secret.", Responses: doneResponse(),
+					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+				},
+				logical.UpdateOperation: &framework.PathOperation{
+					Callback: b.roleWrite, Summary: "Change a role; what is not mentioned stays.", Responses: doneResponse(),
+					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+				},
+				logical.DeleteOperation: &framework.PathOperation{
+					Callback: b.roleDelete, Summary: "Forget a role. Its leases can be revoked, but no longer renewed.", Responses: doneResponse(),
+					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+				},
+			},
+			HelpSynopsis: "Definitions of dynamic secrets.", HelpDescription: rolesHelp,
+		},
+	}
+}
+
+func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	name := d.Get(fieldRole).(string)
+	if validateName(fieldRole, name) != nil {
+		// The handler refuses it in its own words.
+		return false, nil
+	}
+	r, err := getRole(ctx, req.Storage, name)
+	return r != nil, err
+}
+
+func (b *backend) roleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := req.Storage.List(ctx, rolePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing roles: %w", err)
+	}
+	return logical.ListResponse(names), nil
+}
+
+func (b *backend) roleRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldRole).(string)
+	if err := validateName(fieldRole, name); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	r, err := getRole(ctx, req.Storage, name)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{
+		fieldIntegration:            r.Integration,
+		fieldPolicyDocument:         r.PolicyDocument,
+		fieldPolicyARNs:             r.PolicyARNs,
+		fieldIAMGroups:              r.IAMGroups,
+		fieldPermissionsBoundaryARN: r.PermissionsBoundaryARN,
+		fieldIAMTags:                r.IAMTags,
+		fieldUserPath:               r.UserPath,
+		fieldUsernameTemplate:       r.UsernameTemplate,
+		fieldCredentialType:         credentialTypeIAMUser,
+		fieldDefaultTTL:             int64(r.DefaultTTL.Seconds()),
+		fieldMaxTTL:                 int64(r.MaxTTL.Seconds()),
+	}}, nil
+}
+
+func (r *role) update(d *framework.FieldData) {
+	setField(d, fieldIntegration, &r.Integration)
+	setField(d, fieldPolicyDocument, &r.PolicyDocument)
+	setField(d, fieldPolicyARNs, &r.PolicyARNs)
+	setField(d, fieldIAMGroups, &r.IAMGroups)
+	setField(d, fieldPermissionsBoundaryARN, &r.PermissionsBoundaryARN)
+	setField(d, fieldIAMTags, &r.IAMTags)
+	setField(d, fieldUserPath, &r.UserPath)
+	setField(d, fieldUsernameTemplate, &r.UsernameTemplate)
+	setDuration(d, fieldDefaultTTL, &r.DefaultTTL)
+	setDuration(d, fieldMaxTTL, &r.MaxTTL)
+}
+
+func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldRole).(string)
+	if err := validateName(fieldRole, name); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	if t := d.Get(fieldCredentialType).(string); t != credentialTypeIAMUser {
+		return logical.ErrorResponse("%s: %q is not supported: only %s", fieldCredentialType, t, credentialTypeIAMUser), nil
+	}
+	// Excludes other writers, and changes of the integration it is checked against.
+	b.integrations.Lock()
+	defer b.integrations.Unlock()
+	r, err := getRole(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		r = newRole(name)
+	}
+	r.update(d)
+	if err := validateName(fieldIntegration, r.Integration); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	in, err := getIntegration(ctx, req.Storage, r.Integration)
+	if err != nil {
+		return nil, err
+	}
+	if in == nil {
+		return logical.ErrorResponse("%s: there is no integration %q: write %s%s first", fieldIntegration, r.Integration, integrationPrefix, r.Integration), nil
+	}
+	if err := r.validate(in); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	if err := putRole(ctx, req.Storage, r); err != nil {
+		return nil, err
+	}
+	if warnings := r.warnings(b.System()); len(warnings) > 0 {
+		return &logical.Response{Warnings: warnings}, nil
+	}
+	return nil, nil
+}
+
+func (b *backend) roleDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldRole).(string)
+	if err := validateName(fieldRole, name); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	if err := req.Storage.Delete(ctx, rolePrefix+name); err != nil {
+		return nil, fmt.Errorf("deleting role %q: %w", name, err)
+	}
+	return nil, nil
+}
+
+const rolesHelp = `
+A role defines a dynamic secret: the permissions of the IAM users that reading
+creds/<role> makes, and how long they live.
+
+At least one of policy_document (an inline policy), policy_arns (managed
+policies) and iam_groups gives the permissions. Everything is checked when the
+role is written. Changes apply to users made from then on. When a role is
+deleted, its live leases run out: they can be revoked, but not renewed.`

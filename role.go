@@ -1,0 +1,261 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	rolePrefix             = "roles/"
+	defaultTTL             = 30 * time.Minute
+	credentialTypeIAMUser  = "iam_user"
+	maxManagedPolicies     = 20  // IAM's quota of 10 can be raised to 20
+	defaultManagedPolicies = 10  // reference_iam-quotas
+	maxGroups              = 10  // reference_iam-quotas
+	maxTags                = 50  // id_tags
+	maxTagKeyLength        = 128 // id_tags
+	maxTagValueLength      = 256 // id_tags
+)
+
+var (
+	groupRegexp = regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,128}$`)
+	// The patterns of Tag in the IAM API reference.
+	tagKeyRegexp   = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]+$`)
+	tagValueRegexp = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+)
+
+// role is the definition of a dynamic secret as storage keeps it, under roles/.
+type role struct {
+	Name        string `json:"name"`
+	Integration string `json:"integration"`
+
+	PolicyDocument         string            `json:"policy_document"` // as written
+	PolicyARNs             []string          `json:"policy_arns"`
+	IAMGroups              []string          `json:"iam_groups"`
+	PermissionsBoundaryARN string            `json:"permissions_boundary_arn"`
+	IAMTags                map[string]string `json:"iam_tags"`
+
+	UserPath         string `json:"user_path"`         // empty: the integration's
+	UsernameTemplate string `json:"username_template"` // empty: the integration's
+
+	DefaultTTL time.Duration `json:"default_ttl"`
+	MaxTTL     time.Duration `json:"max_ttl"` // 0: the mount's
+}
+
+func newRole(name string) *role {
+	return &role{Name: name, Integration: defaultIntegration, DefaultTTL: defaultTTL}
+}
+
+// userPath is the IAM path of the role's users, before the mount's segment.
+func (r *role) userPath(in *integration) string {
+	if r.UserPath != "" {
+		return r.UserPath
+	}
+	return in.UserPath
+}
+
+func (r *role) usernameTemplate(in *integration) string {
+	if r.UsernameTemplate != "" {
+		return r.UsernameTemplate
+	}
+	return in.UsernameTemplate
+}
+
+// validate checks everything that an operator can get wrong, so that reading
+// a credential cannot fail for it.
+func (r *role) validate(in *integration) error {
+	return errors.Join(
+		r.validatePermissions(in),
+		r.validateBoundary(in),
+		r.validateTags(),
+		r.validateNaming(in),
+		r.validateTTLs(),
+	)
+}
+
+func (r *role) validatePermissions(in *integration) error {
+	if r.PolicyDocument == "" && len(r.PolicyARNs) == 0 && len(r.IAMGroups) == 0 {
+		return refuse("give at least one of %s, %s and %s: a user without permissions is of no use", fieldPolicyDocument, fieldPolicyARNs, fieldIAMGroups)
+	}
+	var errs []error
+	if r.PolicyDocument != "" {
+		errs = append(errs, validatePolicyDocument(fieldPolicyDocument, r.PolicyDocument, in.Partition))
+	}
+	if len(r.PolicyARNs) > maxManagedPolicies {
+		errs = append(errs, refuse("%s has %d entries: IAM attaches at most %d policies to a user", fieldPolicyARNs, len(r.PolicyARNs), maxManagedPolicies))
+	}
+	if len(r.IAMGroups) > maxGroups {
+		errs = append(errs, refuse("%s has %d entries: a user can be in at most %d groups", fieldIAMGroups, len(r.IAMGroups), maxGroups))
+	}
+	for _, policy := range r.PolicyARNs {
+		errs = append(errs, validatePolicyARN(fieldPolicyARNs, policy, in))
+	}
+	for _, group := range r.IAMGroups {
+		if !groupRegexp.MatchString(group) {
+			errs = append(errs, refuse("%s: %q is not a group's name: 1 to 128 letters, digits and +=,.@_- (the name, not the ARN)", fieldIAMGroups, group))
+		}
+	}
+	return errors.Join(append(errs, validateUnique(fieldPolicyARNs, r.PolicyARNs), validateUnique(fieldIAMGroups, r.IAMGroups))...)
+}
+
+func (r *role) validateBoundary(in *integration) error {
+	if r.PermissionsBoundaryARN == "" {
+		return nil
+	}
+	return validatePolicyARN(fieldPermissionsBoundaryARN, r.PermissionsBoundaryARN, in)
+}
+
+// validatePolicyARN also checks what the integration's account can attach:
+// AWS's own policies and the account's, of its partition.
+func validatePolicyARN(field, value string, in *integration) error {
+	if err := validateARN(field, value, "policy"); err != nil {
+		return err
+	}
+	parsed, err := arn.Parse(value)
+	switch {
+	case err != nil:
+		return refuse("%s: %q: %s", field, value, err)
+	case in.Partition != "" && parsed.Partition != in.Partition:
+		return refuse("%s: %q is of partition %q, the account of integration %q is in %q", field, value, parsed.Partition, in.Name, in.Partition)
+	case in.AccountID != "" && parsed.AccountID != "aws" && parsed.AccountID != in.AccountID:
+		return refuse("%s: %q belongs to account %s, integration %q to %s: use a policy of that account or an AWS managed one", field, value, parsed.AccountID, in.Name, in.AccountID)
+	}
+	return nil
+}
+
+// validateUnique ignores case, as IAM does with names.
+func validateUnique(field string, values []string) error {
+	seen := make(map[string]bool, len(values))
+	for _, value := range values {
+		if folded := strings.ToLower(value); !seen[folded] {
+			seen[folded] = true
+			continue
+		}
+		return refuse("%s: %q stands there twice", field, value)
+	}
+	return nil
+}
+
+func (r *role) validateTags() error {
+	if len(r.IAMTags) > maxTags {
+		return refuse("%s has %d entries: a user can have at most %d tags", fieldIAMTags, len(r.IAMTags), maxTags)
+	}
+	keys := make([]string, 0, len(r.IAMTags))
+	for key, value := range r.IAMTags {
+		keys = append(keys, key)
+		switch {
+		case utf8.RuneCountInString(key) > maxTagKeyLength:
+			return refuse("%s: the key %q is longer than %d characters", fieldIAMTags, key, maxTagKeyLength)
+		case !tagKeyRegexp.MatchString(key):
+			return refuse("%s: %q is not a tag's key: letters, digits, spaces and _.:/=+-@", fieldIAMTags, key)
+		case strings.HasPrefix(strings.ToLower(key), "aws:"):
+			return refuse("%s: the key %q begins with \"aws:\", which is AWS's own", fieldIAMTags, key)
+		case utf8.RuneCountInString(value) > maxTagValueLength:
+			return refuse("%s: the value of %q is longer than %d characters", fieldIAMTags, key, maxTagValueLength)
+		case !tagValueRegexp.MatchString(value):
+			return refuse("%s: the value of %q has a character that tags cannot have: letters, digits, spaces and _.:/=+-@", fieldIAMTags, key)
+		}
+	}
+	return validateUnique(fieldIAMTags, keys)
+}
+
+func (r *role) validateNaming(in *integration) error {
+	var errs []error
+	if r.UserPath != "" {
+		err := validateUserPath(r.UserPath)
+		if err == nil && !strings.HasPrefix(r.UserPath, in.UserPath) {
+			err = refuse("%s: %q does not begin with %q, the user_path of integration %q: its permissions end there", fieldUserPath, r.UserPath, in.UserPath, in.Name)
+		}
+		errs = append(errs, err)
+	}
+	// The integration's template was checked for the longest role name.
+	if r.UsernameTemplate != "" {
+		errs = append(errs, validateUsernameTemplate(r.UsernameTemplate, r.Name))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *role) validateTTLs() error {
+	switch {
+	case r.DefaultTTL <= 0:
+		return refuse("%s must be at least 1s: there is no credential without an end", fieldDefaultTTL)
+	case r.MaxTTL > 0 && r.DefaultTTL > r.MaxTTL:
+		return refuse("%s (%s) is longer than %s (%s)", fieldDefaultTTL, r.DefaultTTL, fieldMaxTTL, r.MaxTTL)
+	}
+	return nil
+}
+
+// maxTTL is M of the design: the longest that a lease made now can live.
+func (r *role) maxTTL(system logical.SystemView) time.Duration {
+	limit := system.MaxLeaseTTL()
+	if r.MaxTTL > 0 && r.MaxTTL < limit {
+		return r.MaxTTL
+	}
+	return limit
+}
+
+// warnings are about what works, but perhaps not as meant.
+func (r *role) warnings(system logical.SystemView) []string {
+	var warnings []string
+	limit := system.MaxLeaseTTL()
+	for field, ttl := range map[string]time.Duration{fieldDefaultTTL: r.DefaultTTL, fieldMaxTTL: r.MaxTTL} {
+		if ttl > limit {
+			warnings = append(warnings, fmt.Sprintf("%s (%s) is longer than the mount's maximum (%s), which leases are capped at: raise it with `vault secrets tune -max-lease-ttl=…`", field, ttl, limit))
+		}
+	}
+	if len(r.PolicyARNs) > defaultManagedPolicies {
+		warnings = append(warnings, fmt.Sprintf("%s has %d entries: more than %d need a raised quota in the AWS account", fieldPolicyARNs, len(r.PolicyARNs), defaultManagedPolicies))
+	}
+	return warnings
+}
+
+func getRole(ctx context.Context, s logical.Storage, name string) (*role, error) {
+	entry, err := s.Get(ctx, rolePrefix+name)
+	if err != nil {
+		return nil, fmt.Errorf("reading role %q: %w", name, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	r := new(role)
+	if err := entry.DecodeJSON(r); err != nil {
+		return nil, fmt.Errorf("decoding role %q: %w", name, err)
+	}
+	return r, nil
+}
+
+func putRole(ctx context.Context, s logical.Storage, r *role) error {
+	entry, err := logical.StorageEntryJSON(rolePrefix+r.Name, r)
+	if err != nil {
+		return fmt.Errorf("encoding role %q: %w", r.Name, err)
+	}
+	if err := s.Put(ctx, entry); err != nil {
+		return fmt.Errorf("writing role %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+func eachRole(ctx context.Context, s logical.Storage, visit func(*role)) error {
+	names, err := s.List(ctx, rolePrefix)
+	if err != nil {
+		return fmt.Errorf("listing roles: %w", err)
+	}
+	for _, name := range names {
+		r, err := getRole(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			visit(r)
+		}
+	}
+	return nil
+}
