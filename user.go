@@ -1,0 +1,179 @@
+package awsiam
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	userPrefix = "users/"
+	// recordVersion is the version of the records' form, so that a later
+	// plugin can tell what it reads.
+	recordVersion = 1
+
+	// clockAllowance covers the time between the plugin's answer and core's
+	// clock, which starts after it, and core's own delay in revoking.
+	clockAllowance = 2 * time.Minute
+	// settlingTime is how long AWS's word that a user does not exist is not
+	// taken for it, since IAM is eventually consistent (IAM user guide,
+	// troubleshoot_general), and how long an unfinished creation is left
+	// alone: a deposed leader may still be at work on it for 90 s.
+	settlingTime = 5 * time.Minute
+)
+
+// userState is how far an issued user is on its way.
+type userState string
+
+const (
+	// stateCreating: IAM may or may not have the user yet.
+	stateCreating userState = "creating"
+	// stateActive: the user was handed out.
+	stateActive userState = "active"
+	// stateDeleting: the user has to go, and was not confirmed gone yet.
+	stateDeleting userState = "deleting"
+)
+
+// issuedUser is what is needed to delete an IAM user and everything that the
+// engine gave it. The record and the lease each hold one, so that either is
+// enough. It never holds a secret.
+type issuedUser struct {
+	Username    string `json:"username"`
+	Path        string `json:"path"`
+	Role        string `json:"role"`
+	Integration string `json:"integration"`
+	AccountID   string `json:"account_id"`
+	// Created is when the record was first written, by Vault's clock.
+	Created time.Time `json:"created"`
+
+	// Known once AWS has answered.
+	UserID      string `json:"user_id,omitempty"`
+	ARN         string `json:"arn,omitempty"`
+	AccessKeyID string `json:"access_key_id,omitempty"`
+
+	// What the user has, or was about to be given.
+	PolicyName string   `json:"policy_name,omitempty"` // of the inline policy
+	PolicyARNs []string `json:"policy_arns,omitempty"`
+	Groups     []string `json:"groups,omitempty"`
+}
+
+// userRecord is what storage knows of an issued user, under users/. It is
+// there for as long as the IAM user may exist.
+type userRecord struct {
+	Version int `json:"version"`
+	issuedUser
+	State userState `json:"state"`
+
+	// Expires is the latest end of the lease as last granted, Deadline when no
+	// lease of the user can be alive any more; both with clockAllowance.
+	Expires  time.Time `json:"expires"`
+	Deadline time.Time `json:"deadline"`
+
+	// Who asked.
+	EntityID    string `json:"entity_id,omitempty"`
+	DisplayName string `json:"display_name,omitempty"`
+
+	// Of deletions that failed.
+	Attempts    int       `json:"attempts,omitempty"`
+	LastError   string    `json:"last_error,omitempty"`
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	// RecreatedAt is when deletion last tried to make the user again in order
+	// to learn whether it was gone; see deletion.recreate.
+	RecreatedAt time.Time `json:"recreated_at,omitzero"`
+}
+
+// due is when the reaper has to look at the user.
+func (u *userRecord) due() time.Time {
+	switch u.State {
+	case stateCreating:
+		return u.Created.Add(settlingTime)
+	case stateDeleting:
+		return u.NextAttempt
+	default:
+		return u.Expires
+	}
+}
+
+// settles is until when AWS's "no such user" is not believed.
+func (u *userRecord) settles() time.Time {
+	if u.RecreatedAt.After(u.Created) {
+		return u.RecreatedAt.Add(settlingTime)
+	}
+	return u.Created.Add(settlingTime)
+}
+
+func getUser(ctx context.Context, s logical.Storage, username string) (*userRecord, error) {
+	entry, err := s.Get(ctx, userPrefix+username)
+	if err != nil {
+		return nil, fmt.Errorf("reading the record of user %q: %w", username, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	u := new(userRecord)
+	if err := entry.DecodeJSON(u); err != nil {
+		return nil, fmt.Errorf("decoding the record of user %q: %w", username, err)
+	}
+	return u, nil
+}
+
+func eachUser(ctx context.Context, s logical.Storage, visit func(*userRecord)) error {
+	names, err := s.List(ctx, userPrefix)
+	if err != nil {
+		return fmt.Errorf("listing the records of users: %w", err)
+	}
+	for _, name := range names {
+		u, err := getUser(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		if u != nil {
+			visit(u)
+		}
+	}
+	return nil
+}
+
+// putUser writes the record and tells the reaper when it is due. The reaper is
+// told even if the write failed, since it may have happened all the same.
+func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord) error {
+	b.reaper.schedule(u.Username, u.due())
+	entry, err := logical.StorageEntryJSON(userPrefix+u.Username, u)
+	if err != nil {
+		return fmt.Errorf("encoding the record of user %q: %w", u.Username, err)
+	}
+	if err := s.Put(ctx, entry); err != nil {
+		return fmt.Errorf("writing the record of user %q: %w", u.Username, err)
+	}
+	return nil
+}
+
+// removeUser removes the record of a user that is confirmed gone.
+func (b *backend) removeUser(ctx context.Context, s logical.Storage, username string) error {
+	if err := s.Delete(ctx, userPrefix+username); err != nil {
+		return fmt.Errorf("removing the record of user %q: %w", username, err)
+	}
+	b.reaper.forget(username)
+	return nil
+}
+
+// changeUser changes the record under the user's lock, after reading it again.
+// change says whether there is anything to write. The record is nil if there
+// is none, and must not be changed then.
+func (b *backend) changeUser(ctx context.Context, s logical.Storage, username string, change func(*userRecord) (bool, error)) error {
+	lock := locksutil.LockForKey(b.userLocks, username)
+	lock.Lock()
+	defer lock.Unlock()
+	u, err := getUser(ctx, s, username)
+	if err != nil {
+		return err
+	}
+	write, err := change(u)
+	if err != nil || !write {
+		return err
+	}
+	return b.putUser(ctx, s, u)
+}

@@ -1,0 +1,165 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+)
+
+const (
+	// createTimeout bounds a creation in AWS, since core often sets no deadline.
+	createTimeout = 60 * time.Second
+	// visibilityTimeout is how long the calls after CreateUser put up with
+	// being told that the user does not exist.
+	visibilityTimeout = 5 * time.Second
+)
+
+// creation makes one IAM user for a record.
+type creation struct {
+	conn   *connection
+	role   *role
+	user   *issuedUser
+	secret string // of the access key, once there is one
+}
+
+// errNameTaken says that somebody else's user has the name. Nothing was done.
+var errNameTaken = errors.New("the user name is taken")
+
+// errNothingDone wraps AWS's refusal of CreateUser: no user can have come of it.
+type errNothingDone struct{ error }
+
+func (e errNothingDone) Unwrap() error { return e.error }
+
+// run makes the user and everything it needs: one call, then all others at
+// once. Whatever error it returns, but for the two above, the user may exist.
+func (c *creation) run(ctx context.Context) error {
+	if err := c.createUser(ctx); err != nil {
+		return err
+	}
+	steps := c.steps()
+	errs := make([]error, len(steps))
+	var wg sync.WaitGroup
+	for i, step := range steps {
+		wg.Go(func() { errs[i] = untilVisible(ctx, step) })
+	}
+	wg.Wait()
+	// A failed step's error is returned as it is: the first decides how the
+	// caller is answered.
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *creation) createUser(ctx context.Context) error {
+	input := &iam.CreateUserInput{UserName: &c.user.Username, Path: &c.user.Path}
+	if c.role.PermissionsBoundaryARN != "" {
+		input.PermissionsBoundary = &c.role.PermissionsBoundaryARN
+	}
+	for key, value := range c.role.IAMTags {
+		input.Tags = append(input.Tags, types.Tag{Key: aws.String(key), Value: aws.String(value)})
+	}
+	ctx, attempts := withAttempts(ctx)
+	out, err := c.conn.iam.CreateUser(ctx, input)
+	switch {
+	case err == nil:
+		c.user.UserID, c.user.ARN = aws.ToString(out.User.UserId), aws.ToString(out.User.Arn)
+		return nil
+	case attempts.lost:
+		// An earlier attempt may have made the user, whatever this one says.
+		return err
+	case hasCode(err, codeEntityAlreadyExists):
+		return errNameTaken
+	default:
+		return errNothingDone{err}
+	}
+}
+
+// steps are the calls that can be made at once after CreateUser.
+func (c *creation) steps() []func(context.Context) error {
+	name := &c.user.Username
+	steps := []func(context.Context) error{c.createAccessKey}
+	if c.user.PolicyName != "" {
+		steps = append(steps, func(ctx context.Context) error {
+			document, err := minifyPolicy(c.role.PolicyDocument)
+			if err != nil {
+				return fmt.Errorf("%s of role %q: %w", fieldPolicyDocument, c.role.Name, err)
+			}
+			_, err = c.conn.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: &c.user.PolicyName, PolicyDocument: &document})
+			return err
+		})
+	}
+	for _, policy := range c.user.PolicyARNs {
+		steps = append(steps, func(ctx context.Context) error {
+			_, err := c.conn.iam.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: name, PolicyArn: &policy})
+			return err
+		})
+	}
+	for _, group := range c.user.Groups {
+		steps = append(steps, func(ctx context.Context) error {
+			_, err := c.conn.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: name, GroupName: &group})
+			return err
+		})
+	}
+	return steps
+}
+
+func (c *creation) createAccessKey(ctx context.Context) error {
+	ctx, attempts := withAttempts(ctx)
+	out, err := c.conn.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &c.user.Username})
+	if err != nil {
+		return err
+	}
+	c.user.AccessKeyID, c.secret = aws.ToString(out.AccessKey.AccessKeyId), aws.ToString(out.AccessKey.SecretAccessKey)
+	if attempts.lost {
+		return c.dropStrayKeys(ctx)
+	}
+	return nil
+}
+
+// dropStrayKeys deletes keys that attempts whose answer was lost have left:
+// nobody knows their secret, and they would stand in the way of the user's
+// deletion.
+func (c *creation) dropStrayKeys(ctx context.Context) error {
+	return eachAccessKey(ctx, c.conn.iam, c.user.Username, func(key types.AccessKeyMetadata) error {
+		if aws.ToString(key.AccessKeyId) == c.user.AccessKeyID {
+			return nil
+		}
+		_, err := c.conn.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &c.user.Username, AccessKeyId: key.AccessKeyId})
+		return ignore(err, codeNoSuchEntity)
+	})
+}
+
+// untilVisible makes a call on a user just made, again while IAM does not know
+// the user yet. Under a policy that is narrowed to a path that reads as
+// AccessDenied, since a user that does not exist has no path.
+func untilVisible(ctx context.Context, call func(context.Context) error) error {
+	deadline := time.Now().Add(visibilityTimeout)
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		err := call(ctx)
+		if !hasCode(err, codeNoSuchEntity, codeAccessDenied) || time.Now().Add(pause).After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ignore returns nil if AWS answered err with one of the codes.
+func ignore(err error, codes ...string) error {
+	if hasCode(err, codes...) {
+		return nil
+	}
+	return err
+}

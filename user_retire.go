@@ -1,0 +1,94 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	// noteTimeout bounds the writing of a failure into the record.
+	noteTimeout = 10 * time.Second
+	// The pause between two attempts to delete a user doubles from the first
+	// to the last of these.
+	minRetryPause = 30 * time.Second
+	maxRetryPause = time.Hour
+)
+
+// retire deletes the IAM user of a record and then the record. A failure is
+// noted in the record, and the reaper tries again.
+func (b *backend) retire(ctx context.Context, s logical.Storage, username string) error {
+	_, err, _ := b.retirements.Do(username, func() (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+		defer cancel()
+		u, err := getUser(ctx, s, username)
+		if err != nil || u == nil {
+			return nil, err
+		}
+		if err := b.deleteInAWS(ctx, s, u); err != nil {
+			return nil, b.noteFailure(ctx, s, u, err)
+		}
+		return nil, b.removeUser(ctx, s, username)
+	})
+	return err
+}
+
+// deleteInAWS returns nil only when the user is confirmed gone.
+func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, u *userRecord) error {
+	conn, err := b.connect(ctx, s, u.Integration)
+	if err != nil {
+		return err
+	}
+	if conn.accountID != u.AccountID {
+		return refuse("it was made in account %s, but integration %q belongs to %s now: connect it to that account again", u.AccountID, u.Integration, conn.accountID)
+	}
+	d := &deletion{
+		iam: conn.iam, user: u, logger: b.Logger(), now: b.now,
+		keep: func(ctx context.Context) error {
+			return b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
+				if stored == nil {
+					return false, fmt.Errorf("the record of user %q is gone", u.Username)
+				}
+				*stored = *u
+				return true, nil
+			})
+		},
+	}
+	return d.run(ctx)
+}
+
+// noteFailure keeps in the record why the user could not be deleted and when
+// that is tried again. It returns the failure, and its own if it has one.
+func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRecord, failure error) error {
+	// The deletion may have used up all the time there was.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	err := b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
+		if stored == nil {
+			return false, nil
+		}
+		stored.State = stateDeleting
+		stored.Attempts++
+		stored.LastError = describe(failure)
+		stored.NextAttempt = b.now().Add(retryPause(stored.Attempts))
+		if settles := stored.settles(); errors.Is(failure, errUnsettled) && stored.NextAttempt.Before(settles) {
+			stored.NextAttempt = settles
+		}
+		return true, nil
+	})
+	return errors.Join(failure, err)
+}
+
+// retryPause grows with the attempts that have failed.
+func retryPause(attempts int) time.Duration {
+	pause := minRetryPause
+	for range attempts - 1 {
+		if pause *= 2; pause >= maxRetryPause {
+			return maxRetryPause
+		}
+	}
+	return pause
+}
