@@ -1,0 +1,176 @@
+// Package awsiam is a secrets engine for HashiCorp Vault that makes a new AWS
+// IAM user for every lease and deletes it when the lease ends.
+//
+// docs/architecture.md describes how the pieces work together.
+package awsiam
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/singleflight"
+)
+
+// Version is the semantic version that the plugin reports to Vault. Builds set
+// it with the linker's -X.
+var Version = "v0.1.0"
+
+// mountSegmentLength is how much of the mount's UUID its users' path bears.
+const mountSegmentLength = 8
+
+// backend is the secrets engine of one mount.
+type backend struct {
+	*framework.Backend
+
+	// mountSegment ends the IAM path of all users of this mount, so that no
+	// two mounts share a path whatever is configured. Empty in the instance
+	// that core makes only to learn the plugin's version.
+	mountSegment string
+	httpClient   aws.HTTPClient
+	connections  connections
+	reaper       *reaper
+	// now is Vault's clock; tests move it.
+	now func() time.Time
+
+	// integrationWrites serialises writes of integrations, which wait for AWS.
+	integrationWrites sync.Mutex
+	// integrations is held for reading from looking at an integration until
+	// the record of a user made through it is written, and for writing while
+	// an integration changes. Never while waiting for AWS.
+	integrations sync.RWMutex
+	// userLocks guard the reading and rewriting of a record. Never held while
+	// waiting for AWS, and never two at once: locksutil shares them.
+	userLocks []*locksutil.LockEntry
+	// retirements lets one deletion of a user run at a time.
+	retirements singleflight.Group
+}
+
+// Factory makes the secrets engine of a mount.
+func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	if conf == nil {
+		return nil, fmt.Errorf("configuration passed into the backend is nil")
+	}
+	b := newBackend(conf.BackendUUID)
+	if err := b.Setup(ctx, conf); err != nil {
+		return nil, fmt.Errorf("setting up the backend: %w", err)
+	}
+	return b, nil
+}
+
+func newBackend(uuid string) *backend {
+	b := &backend{
+		mountSegment: mountSegment(uuid),
+		httpClient:   newHTTPClient(),
+		userLocks:    locksutil.CreateLocks(),
+		now:          time.Now,
+	}
+	b.reaper = newReaper(b)
+	b.Backend = &framework.Backend{
+		Help:           strings.TrimSpace(backendHelp),
+		BackendType:    logical.TypeLogical,
+		RunningVersion: Version,
+		PathsSpecial: &logical.Paths{
+			SealWrapStorage: []string{integrationPrefix},
+		},
+		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds()),
+		Secrets:      []*framework.Secret{b.secretIAMUser()},
+		PeriodicFunc: b.periodic,
+		Invalidate:   b.invalidate,
+		Clean:        b.clean,
+	}
+	for _, path := range b.Paths {
+		for _, operation := range path.Operations {
+			op := operation.(*framework.PathOperation)
+			op.Callback = strict(op.Callback)
+		}
+	}
+	return b
+}
+
+// mountSegment is the first hex digits of the mount's UUID.
+func mountSegment(uuid string) string {
+	digits := strings.ReplaceAll(uuid, "-", "")
+	if len(digits) < mountSegmentLength {
+		return digits
+	}
+	return digits[:mountSegmentLength]
+}
+
+// invalidate is called for storage that another node changed.
+func (b *backend) invalidate(_ context.Context, key string) {
+	if name, ok := strings.CutPrefix(key, integrationPrefix); ok {
+		b.connections.drop(name)
+	}
+	if name, ok := strings.CutPrefix(key, userPrefix); ok {
+		b.reaper.schedule(name, b.now())
+	}
+}
+
+func (b *backend) clean(context.Context) {
+	b.reaper.stop()
+}
+
+// connections keeps the connection of each integration.
+type connections struct {
+	mu     sync.Mutex
+	byName map[string]*connection
+}
+
+// get returns the connection made from this revision of the integration.
+func (c *connections) get(in *integration) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if conn := c.byName[in.Name]; conn != nil && conn.revision == in.Revision {
+		return conn
+	}
+	return nil
+}
+
+func (c *connections) put(name string, conn *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byName == nil {
+		c.byName = make(map[string]*connection)
+	}
+	c.byName[name] = conn
+}
+
+func (c *connections) drop(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byName, name)
+}
+
+// connect returns the integration's connection, made now if need be.
+func (b *backend) connect(ctx context.Context, s logical.Storage, name string) (*connection, error) {
+	in, err := getIntegration(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	if in == nil {
+		return nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)
+	}
+	if conn := b.connections.get(in); conn != nil {
+		return conn, nil
+	}
+	conn, err := newConnection(ctx, in, b.httpClient)
+	if err != nil {
+		return nil, err
+	}
+	b.connections.put(name, conn)
+	return conn, nil
+}
+
+const backendHelp = `
+The AWS IAM secrets engine makes a new IAM user for every lease and deletes it
+when the lease ends.
+
+Connect an AWS account under config/, define dynamic secrets under roles/, and
+read creds/<role> for credentials.`

@@ -1,0 +1,291 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	fieldTTL             = "ttl"
+	fieldAccessKeyID     = "access_key_id"
+	fieldSecretAccessKey = "secret_access_key"
+	fieldUsername        = "username"
+	fieldUserID          = "user_id"
+	fieldARN             = "arn"
+	fieldPolicyName      = "policy_name"
+	fieldLeaseExpiration = "lease_expiration"
+
+	// undoTimeout bounds the undoing of a creation that failed, which the
+	// caller waits for; the reaper goes on where it was not enough.
+	undoTimeout = 20 * time.Second
+	// maxNames is how many user names are tried where each turns out taken.
+	maxNames = 3
+)
+
+func credsResponseFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldAccessKeyID:     {Type: framework.TypeString, Required: true, Description: "Access key id."},
+		fieldSecretAccessKey: {Type: framework.TypeString, Required: true, Description: "Secret access key. It is shown here and nowhere else.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		fieldUsername:        {Type: framework.TypeString, Required: true, Description: "Name of the IAM user."},
+		fieldUserID:          {Type: framework.TypeString, Required: true, Description: "Unique id of the IAM user (AIDA…)."},
+		fieldARN:             {Type: framework.TypeString, Required: true, Description: "ARN of the IAM user."},
+		fieldPolicyName:      {Type: framework.TypeString, Required: true, Description: "Name of the user's inline policy; empty for a role without policy_document."},
+		fieldLeaseExpiration: {Type: framework.TypeString, Required: true, Description: "End of the lease as of issue, RFC 3339 in UTC. A renewal moves it."},
+		fieldAccountID:       {Type: framework.TypeString, Required: true, Description: "AWS account of the IAM user."},
+		fieldAccessKey:       {Type: framework.TypeString, Required: true, Description: "Same as access_key_id, for tools written for the built-in aws engine."},
+		fieldSecretKey:       {Type: framework.TypeString, Required: true, Description: "Same as secret_access_key, for tools written for the built-in aws engine.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+	}
+}
+
+func (b *backend) pathCreds() []*framework.Path {
+	operation := func() *framework.PathOperation {
+		return &framework.PathOperation{
+			Callback: b.credsIssue, Summary: "Make an IAM user and hand out its access key under a lease.",
+			Responses:                 okResponse("The credentials of a new IAM user.", credsResponseFields()),
+			ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+		}
+	}
+	return []*framework.Path{{
+		Pattern: "creds/" + capture(fieldRole),
+		Fields: map[string]*framework.FieldSchema{
+			fieldRole: {Type: framework.TypeString, Description: "Name of the role."},
+			fieldTTL:  {Type: framework.TypeDurationSecond, Description: "TTL of this lease, as in 3h, 90m or 1800; at most the role's max_ttl and the mount's. Default: the role's default_ttl."},
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   operation(),
+			logical.UpdateOperation: operation(),
+		},
+		HelpSynopsis: "Credentials of a new IAM user.", HelpDescription: credsHelp,
+	}}
+}
+
+func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldRole).(string)
+	if err := validateName(fieldRole, name); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	r, err := getRole(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return logical.ErrorResponse("%s: there is no role %q", fieldRole, name), nil
+	}
+	terms, err := b.leaseTerms(r, d)
+	if err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	u, secret, err := b.issueUser(ctx, req, r, terms)
+	if err != nil {
+		var internal storageError
+		if errors.As(err, &internal) {
+			return nil, err
+		}
+		return awsFailure(fmt.Sprintf("role %q, integration %q: no user could be issued", r.Name, r.Integration), err)
+	}
+	return b.credsResponse(req, u, secret, terms), nil
+}
+
+// leaseTerms are what a lease is granted at issue.
+type leaseTerms struct {
+	ttl      time.Duration
+	maxTTL   time.Duration // M of the design; never 0
+	warnings []string
+}
+
+// leaseTerms computes the lease's TTL as core will.
+func (b *backend) leaseTerms(r *role, d *framework.FieldData) (leaseTerms, error) {
+	ttl := r.DefaultTTL
+	if _, ok := d.GetOk(fieldTTL); ok {
+		setDuration(d, fieldTTL, &ttl)
+		if ttl <= 0 {
+			return leaseTerms{}, refuse("%s must be at least 1s: leave it out for the role's default_ttl of %s", fieldTTL, r.DefaultTTL)
+		}
+	}
+	maxTTL := r.maxTTL(b.System())
+	granted, warnings, err := framework.CalculateTTL(b.System(), 0, ttl, 0, maxTTL, 0, time.Time{})
+	return leaseTerms{ttl: granted, maxTTL: maxTTL, warnings: warnings}, err
+}
+
+// issueUser makes a user, with its record first. Whatever goes wrong after the
+// record is undone, by the reaper if not here.
+func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, terms leaseTerms) (*userRecord, string, error) {
+	for range maxNames {
+		u, conn, err := b.beginUser(ctx, req, r)
+		if err != nil {
+			return nil, "", err
+		}
+		made := &creation{conn: conn, role: r, user: &u.issuedUser}
+		err = made.run(ctx)
+		if err == nil {
+			err = b.activateUser(ctx, req.Storage, u, terms)
+		}
+		if err == nil {
+			return u, made.secret, nil
+		}
+		b.undo(ctx, req.Storage, u, err)
+		// After a lost answer "already exists" is most likely our own user,
+		// which the undoing takes care of. Another name serves the caller.
+		if !errors.Is(err, errNameTaken) && !hasCode(err, codeEntityAlreadyExists) {
+			return nil, "", fmt.Errorf("user %q: %w", u.Username, err)
+		}
+	}
+	return nil, "", refuse("%d user names in a row were taken in the AWS account: make %s more random", maxNames, fieldUsernameTemplate)
+}
+
+// beginUser draws a name and writes the record, while the integration that it
+// names cannot change.
+func (b *backend) beginUser(ctx context.Context, req *logical.Request, r *role) (*userRecord, *connection, error) {
+	for {
+		u, conn, err := b.recordUser(ctx, req, r)
+		if u != nil || err != nil {
+			return u, conn, err
+		}
+		// The connection has to be made first, which may wait for AWS.
+		if _, err := b.connect(ctx, req.Storage, r.Integration); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// recordUser is beginUser for an integration that is connected; without a
+// connection it returns nothing.
+func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role) (*userRecord, *connection, error) {
+	b.integrations.RLock()
+	defer b.integrations.RUnlock()
+	in, err := getIntegration(ctx, req.Storage, r.Integration)
+	if err != nil {
+		return nil, nil, storageError{err}
+	}
+	if in == nil {
+		return nil, nil, refuse("there is no integration %q: write %s%s", r.Integration, integrationPrefix, r.Integration)
+	}
+	conn := b.connections.get(in)
+	if conn == nil {
+		return nil, nil, nil
+	}
+	username, err := newUsername(r.usernameTemplate(in), r.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	u := b.newRecord(req, r)
+	u.Username, u.Path, u.AccountID = username, r.userPath(in)+b.mountSegment+"/", conn.accountID
+	if r.PolicyDocument != "" {
+		// Bearing the user's name, it is as unguessable: see deletion.proves.
+		u.PolicyName = username
+	}
+	return u, conn, b.addUser(ctx, req.Storage, u)
+}
+
+func (b *backend) newRecord(req *logical.Request, r *role) *userRecord {
+	return &userRecord{
+		Version: recordVersion,
+		issuedUser: issuedUser{
+			Role: r.Name, Integration: r.Integration, Created: b.now(),
+			PolicyARNs: r.PolicyARNs, Groups: r.IAMGroups,
+		},
+		State:       stateCreating,
+		EntityID:    req.EntityID,
+		DisplayName: req.DisplayName,
+	}
+}
+
+// addUser writes a new record, never over another.
+func (b *backend) addUser(ctx context.Context, s logical.Storage, u *userRecord) error {
+	lock := locksutil.LockForKey(b.userLocks, u.Username)
+	lock.Lock()
+	defer lock.Unlock()
+	other, err := getUser(ctx, s, u.Username)
+	if err != nil {
+		return storageError{err}
+	}
+	if other != nil {
+		return refuse("the user name %q was drawn twice: make %s more random", u.Username, fieldUsernameTemplate)
+	}
+	if err := b.putUser(ctx, s, u); err != nil {
+		return storageError{err}
+	}
+	return nil
+}
+
+// activateUser records that the user is complete and until when, unless the
+// reaper has taken the creation for abandoned meanwhile, as it does when a
+// suspended machine wakes up late.
+func (b *backend) activateUser(ctx context.Context, s logical.Storage, u *userRecord, terms leaseTerms) error {
+	err := b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
+		if stored == nil || stored.State != stateCreating {
+			return false, errors.New("its creation took so long that it was given up")
+		}
+		u.State = stateActive
+		u.Expires = b.now().Add(terms.ttl + clockAllowance)
+		u.Deadline = b.now().Add(terms.maxTTL + clockAllowance)
+		*stored = *u
+		return true, nil
+	})
+	if err != nil {
+		return storageError{err}
+	}
+	return nil
+}
+
+// undo deletes what a failed creation has left. The reaper goes on where that
+// is not possible now.
+func (b *backend) undo(ctx context.Context, s logical.Storage, u *userRecord, cause error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if err := b.undoUser(ctx, s, u, cause); err != nil {
+		b.Logger().Warn("a creation that failed could not be undone yet", "username", u.Username, "role", u.Role, "integration", u.Integration, "error", describe(err))
+	}
+}
+
+func (b *backend) undoUser(ctx context.Context, s logical.Storage, u *userRecord, cause error) error {
+	var refused errNothingDone
+	if errors.Is(cause, errNameTaken) || errors.As(cause, &refused) {
+		return b.removeUser(ctx, s, u.Username)
+	}
+	// Written again, because a creation that was given up may have no record any more.
+	u.State, u.NextAttempt = stateDeleting, b.now()
+	if err := b.putUser(ctx, s, u); err != nil {
+		return errors.Join(err, b.deleteInAWS(ctx, s, u))
+	}
+	return b.retire(ctx, s, u.Username)
+}
+
+func (b *backend) credsResponse(req *logical.Request, u *userRecord, secret string, terms leaseTerms) *logical.Response {
+	resp := b.Secret(secretTypeIAMUser).Response(map[string]any{
+		fieldAccessKeyID:     u.AccessKeyID,
+		fieldSecretAccessKey: secret,
+		fieldUsername:        u.Username,
+		fieldUserID:          u.UserID,
+		fieldARN:             u.ARN,
+		fieldPolicyName:      u.PolicyName,
+		fieldLeaseExpiration: time.Now().Add(terms.ttl).UTC().Format(time.RFC3339),
+		fieldAccountID:       u.AccountID,
+		fieldAccessKey:       u.AccessKeyID,
+		fieldSecretKey:       secret,
+	}, leaseData{User: u.issuedUser, TTL: terms.ttl, MaxTTL: terms.maxTTL}.encode())
+	resp.Secret.TTL, resp.Secret.MaxTTL = terms.ttl, terms.maxTTL
+	for _, warning := range terms.warnings {
+		resp.AddWarning(warning)
+	}
+	if req.ClientTokenAccessor == "" {
+		// Only batch tokens have no accessor. Core ends their leases with them,
+		// without telling the plugin.
+		resp.AddWarning(fieldLeaseExpiration + " is an upper bound: a lease made with a batch token ends with the token")
+	}
+	return resp
+}
+
+const credsHelp = `
+Every read makes a new IAM user with the role's permissions and returns its
+access key under a lease. The user is deleted when the lease ends.
+
+ttl sets this lease's TTL, up to the role's max_ttl and the mount's maximum.`

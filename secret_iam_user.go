@@ -1,0 +1,131 @@
+package awsiam
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const secretTypeIAMUser = "iam_user"
+
+// leaseData is what core keeps with a lease for its renewal and revocation:
+// enough to delete the user without the record, the role or this node. It
+// never holds a secret.
+type leaseData struct {
+	User issuedUser `json:"user"`
+	// TTL is what the lease was granted at issue, and is renewed by unless the
+	// renewal asks for something else.
+	TTL time.Duration `json:"ttl"`
+	// MaxTTL is the longest that the lease can live, from its issue, whatever
+	// the mount is tuned to later. Never 0.
+	MaxTTL time.Duration `json:"max_ttl"`
+}
+
+// encode renders the data as core stores it. It cannot fail: all fields are
+// plain values.
+func (l leaseData) encode() map[string]any {
+	data := make(map[string]any)
+	encoded, err := json.Marshal(l)
+	if err == nil {
+		err = json.Unmarshal(encoded, &data)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("encoding the lease of user %q: %s", l.User.Username, err))
+	}
+	return data
+}
+
+func decodeLease(secret *logical.Secret) (leaseData, error) {
+	var l leaseData
+	if secret == nil {
+		return l, fmt.Errorf("the request has no lease")
+	}
+	encoded, err := json.Marshal(secret.InternalData)
+	if err == nil {
+		err = json.Unmarshal(encoded, &l)
+	}
+	if err != nil {
+		return l, fmt.Errorf("decoding the lease: %w", err)
+	}
+	if l.User.Username == "" || l.MaxTTL <= 0 {
+		return l, fmt.Errorf("decoding the lease: it names no user or no maximum TTL")
+	}
+	return l, nil
+}
+
+func (b *backend) secretIAMUser() *framework.Secret {
+	return &framework.Secret{
+		Type:   secretTypeIAMUser,
+		Fields: credsResponseFields(),
+		Renew:  b.secretIAMUserRenew,
+		Revoke: b.secretIAMUserRevoke,
+	}
+}
+
+// secretIAMUserRenew extends the lease and records its new end before it
+// answers. Errors are returned as such: core prints an error response as a Go
+// struct here.
+func (b *backend) secretIAMUserRenew(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	lease, err := decodeLease(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	r, err := getRole(ctx, req.Storage, lease.User.Role)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return nil, fmt.Errorf("the lease of user %q cannot be renewed: role %q was deleted", lease.User.Username, lease.User.Role)
+	}
+	// M was fixed at issue; a role that allows less now is obeyed.
+	maxTTL := lease.MaxTTL
+	if r.MaxTTL > 0 {
+		maxTTL = min(maxTTL, r.MaxTTL)
+	}
+	ttl, warnings, err := framework.CalculateTTL(b.System(), req.Secret.Increment, lease.TTL, 0, maxTTL, 0, req.Secret.IssueTime)
+	if err != nil {
+		return nil, fmt.Errorf("the lease of user %q cannot be renewed: %w", lease.User.Username, err)
+	}
+	if err := b.extendUser(ctx, req.Storage, lease, ttl); err != nil {
+		return nil, err
+	}
+	req.Secret.TTL, req.Secret.MaxTTL = ttl, maxTTL
+	return &logical.Response{Secret: req.Secret, Warnings: warnings}, nil
+}
+
+// extendUser records the new end of the lease of a user that is alive.
+func (b *backend) extendUser(ctx context.Context, s logical.Storage, lease leaseData, ttl time.Duration) error {
+	return b.changeUser(ctx, s, lease.User.Username, func(u *userRecord) (bool, error) {
+		if u == nil || u.State != stateActive || u.AccessKeyID != lease.User.AccessKeyID {
+			return false, fmt.Errorf("the lease of user %q cannot be renewed: the user was deleted or is being deleted", lease.User.Username)
+		}
+		u.Expires = b.now().Add(ttl + clockAllowance)
+		return true, nil
+	})
+}
+
+// secretIAMUserRevoke deletes the lease's user. It succeeds only when the user
+// is confirmed gone, since Vault forgets the lease then.
+func (b *backend) secretIAMUserRevoke(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	lease, err := decodeLease(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	u, err := getUser(ctx, req.Storage, lease.User.Username)
+	if err != nil {
+		return nil, err
+	}
+	if u == nil || u.AccessKeyID != lease.User.AccessKeyID {
+		// The record is removed only when its user is confirmed gone, so it is:
+		// the reaper came first. A record with another key is another user's.
+		return nil, nil
+	}
+	if err := b.retire(ctx, req.Storage, u.Username); err != nil {
+		return nil, fmt.Errorf("user %q of role %q is not confirmed deleted: %s", u.Username, u.Role, describe(err))
+	}
+	return nil, nil
+}
