@@ -124,7 +124,7 @@ func buildVault(ctx context.Context, root, path, version string, progress io.Wri
 	// Built beside its place and renamed, so that an interrupted build never
 	// leaves half a binary that the next run would take for a whole one.
 	partial := path + ".partial"
-	defer os.Remove(partial)
+	defer func() { _ = os.Remove(partial) }() // gone already after the rename
 	err := goBuild(ctx, filepath.Join(root, "tools", "vault"), partial, "-s -w", "github.com/hashicorp/vault")
 	if err != nil {
 		return err
@@ -162,7 +162,7 @@ func repositoryRoot(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(output)), nil
 }
 
-var pinPattern = regexp.MustCompile(`(?m)^\s*github\.com/hashicorp/vault (v\S+)`)
+var pinPattern = regexp.MustCompile(`(?m)^(?:require)?\s*github\.com/hashicorp/vault (v\S+)`)
 
 // pinnedVersion reads the version of Vault that tools/vault/go.mod requires.
 func pinnedVersion(root string) (string, error) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,19 +30,19 @@ type process struct {
 	done      chan struct{} // closed once the process is gone
 }
 
-func (s *Server) startProcess() (*process, error) {
+func (s *Server) startProcess(ctx context.Context) (*process, error) {
 	log, err := os.OpenFile(s.LogPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the child has its own
+	defer func() { _ = log.Close() }() // the child has its own
 	info, err := log.Stat()
 	if err != nil {
 		return nil, err
 	}
 
-	// Not bound to a context: the server outlives the call that starts it.
-	cmd := exec.Command(s.config.Bin, "server", "-config="+s.path("vault.hcl"))
+	// The server outlives the call that starts it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.config.Bin, "server", "-config="+s.path("vault.hcl"))
 	cmd.Env = s.environment(s.config.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = processGroup()
@@ -156,4 +158,24 @@ func (s *Server) lastRun() string {
 		return ""
 	}
 	return string(content[s.process.logOffset:])
+}
+
+var pluginStarted = regexp.MustCompile(`plugin started: .*\bpid=(\d+)`)
+
+// PluginPIDs returns the process ids of the plugins that this server runs now,
+// for a test that kills one. It takes them from the log, which names them at
+// level debug and trace only.
+func (s *Server) PluginPIDs() []int {
+	var pids []int
+	for _, match := range pluginStarted.FindAllStringSubmatch(s.lastRun(), -1) {
+		pid, err := strconv.Atoi(match[1])
+		if err != nil {
+			continue
+		}
+		// An id of the past may belong to a stranger by now: the group tells.
+		if group, err := syscall.Getpgid(pid); err == nil && group == s.process.cmd.Process.Pid {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

@@ -82,7 +82,7 @@ func launch(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, dir: dir, LogPath: filepath.Join(dir, "vault.log")}
 
 	for range startAttempts {
-		if err = s.configure(); err == nil {
+		if err = s.configure(ctx); err == nil {
 			err = s.run(ctx)
 		}
 		if !errors.Is(err, errPortTaken) {
@@ -96,8 +96,8 @@ func launch(ctx context.Context, config Config) (*Server, error) {
 }
 
 // configure chooses ports and writes the configuration file for them.
-func (s *Server) configure() error {
-	ports, err := freePorts(2)
+func (s *Server) configure(ctx context.Context) error {
+	ports, err := freePorts(ctx, 2)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ disable_mlock        = true
 // run starts the process and waits until it answers. It returns errPortTaken,
 // with the process gone, if one of the ports was not free any more.
 func (s *Server) run(ctx context.Context) error {
-	p, err := s.startProcess()
+	p, err := s.startProcess(ctx)
 	if err != nil {
 		return err
 	}
@@ -238,15 +238,22 @@ func (s *Server) nodeID() string { return filepath.Base(s.dir) }
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 
 // freePorts returns n loopback addresses, host:port, that were free just now.
-func freePorts(n int) ([]string, error) {
+func freePorts(ctx context.Context, n int) ([]string, error) {
+	var listeners []net.Listener
+	// Held until all are chosen, so that no port is chosen twice.
+	defer func() {
+		for _, listener := range listeners {
+			listener.Close()
+		}
+	}()
+
 	addrs := make([]string, n)
 	for i := range addrs {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		// Held until all are chosen, so that no port is chosen twice.
-		defer listener.Close()
+		listeners = append(listeners, listener)
 		addrs[i] = listener.Addr().String()
 	}
 	return addrs, nil
