@@ -1,0 +1,74 @@
+# Needs Go, make and git; gcc too for the race detector. Everything else is
+# built from source, pinned below tools/.
+
+PLUGIN   := vault-plugin-secrets-aws-iam
+MODULES  := . e2e
+LINTER   := bin/golangci-lint
+FUZZTIME ?= 30s
+
+# The version that the plugin reports to Vault, which must be semantic: from the
+# newest tag. Without one, or in a copy without git, the source's own stands.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*.[0-9]*.[0-9]*' 2>/dev/null)
+LDFLAGS := -s -w $(if $(VERSION),-X $(PLUGIN).Version=$(VERSION))
+
+# Lines such as "target: ## what it does" below are what help shows.
+.PHONY: help
+help: ## list these targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)$$/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: build
+build: ## build the plugin, a static binary, into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/$(PLUGIN) ./cmd/$(PLUGIN)
+
+.PHONY: test
+test: ## everything that must pass: lint, unit tests under the race detector, e2e
+	@scripts/test.sh lint race e2e
+
+.PHONY: unit
+unit: ## unit tests, quickly
+	go test ./...
+
+.PHONY: race
+race: ## unit tests under the race detector, in random order
+	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./...
+
+# The server comes first and by itself: building it takes longer than go test
+# grants a test binary.
+.PHONY: e2e
+e2e: vault ## tests against a real Vault server, built first if there is none
+	cd e2e && go test -count=1 -timeout 30m ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target, for FUZZTIME (default 30s) each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: $(LINTER) ## static checks of all modules, and the syntax of the scripts
+	@set -e; for module in $(MODULES); do \
+		echo "golangci-lint run ($$module)"; \
+		(cd $$module && $(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./...); \
+	done
+	@set -e; for script in .ci/run scripts/*.sh; do echo "bash -n $$script"; bash -n $$script; done
+
+.PHONY: fmt
+fmt: $(LINTER) ## format all Go code
+	@set -e; for module in $(MODULES); do \
+		(cd $$module && $(CURDIR)/$(LINTER) fmt --config $(CURDIR)/.golangci.yml); \
+	done
+
+.PHONY: demo
+demo: ## the whole story on this machine; HOLD=1 stays up, AWS=real uses your account
+	@HOLD='$(HOLD)' AWS='$(AWS)' go run ./scripts/demo
+
+.PHONY: vault
+vault: ## find a Vault server, or build one into bin/ (about 12 minutes, once)
+	@go run ./scripts/get-vault
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+$(LINTER): tools/golangci-lint/go.mod tools/golangci-lint/go.sum
+	@echo "Building golangci-lint from source (tools/golangci-lint). Once, this takes about 2 minutes."
+	cd tools/golangci-lint && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' \
+		-o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
