@@ -16,9 +16,11 @@ LDFLAGS := -s -w $(if $(VERSION),-X $(PLUGIN).Version=$(VERSION))
 help: ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)$$/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
+# No -buildvcs: the same source gives the same SHA-256, from a clone or an
+# archive, whoever owns the folder.
 .PHONY: build
 build: ## build the plugin, a static binary, into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/$(PLUGIN) ./cmd/$(PLUGIN)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(strip $(LDFLAGS))' -o bin/$(PLUGIN) ./cmd/$(PLUGIN)
 
 .PHONY: test
 test: ## everything that must pass: lint, unit tests under the race detector, e2e

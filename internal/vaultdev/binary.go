@@ -139,7 +139,7 @@ func buildVault(ctx context.Context, root, path, version string, progress io.Wri
 // goBuild builds one main package of the module in dir into out, statically
 // and with the flags of the Makefile's build target.
 func goBuild(ctx context.Context, dir, out, ldflags, pkg string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", ldflags, "-o", out, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", out, pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	// Interrupted rather than killed, the go command takes its compilers along.
