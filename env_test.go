@@ -3,7 +3,9 @@ package awsiam
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"net/http/httptest"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +32,16 @@ const (
 	testPolicy = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iam:ListGroups", "Resource": "*"}]}`
 )
 
+// TestMain lets many tests run at once: they wait for pauses between attempts
+// most of the time, not for a processor.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "48"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 // env is a backend on in-memory storage, with a simulated AWS behind it.
 type env struct {
 	t       *testing.T
@@ -41,6 +53,10 @@ type env struct {
 	system  *logical.StaticSystemView
 	clock   *clock
 	key     awsfake.Credentials // of the integration's user
+
+	mu      sync.Mutex
+	healers []func() // end the faults of faults_test.go
+	killed  bool
 }
 
 // clock is Vault's clock as the backend sees it.
@@ -106,6 +122,12 @@ func (e *env) connection(key awsfake.Credentials) map[string]any {
 		"access_key": key.AccessKeyID, "secret_key": key.SecretAccessKey,
 		"iam_endpoint": e.url, "sts_endpoint": e.url, "max_retries": 1,
 	}
+}
+
+// advance moves Vault's clock and AWS's.
+func (e *env) advance(d time.Duration) {
+	e.clock.advance(d)
+	e.aws.Advance(d)
 }
 
 // do handles a request as core would pass it on, and checks the response
@@ -301,4 +323,3 @@ func (s *faultyStorage) Delete(ctx context.Context, key string) error {
 	}
 	return fault
 }
-

@@ -57,6 +57,7 @@ func (d *deletion) delete(ctx context.Context) error {
 			return err
 		}
 	}
+	ctx, attempts := withAttempts(ctx)
 	err := d.deleteUser(ctx)
 	if hasCode(err, codeDeleteConflict) {
 		blocked = emptyUser(ctx, d.iam, d.user.Username)
@@ -65,6 +66,8 @@ func (d *deletion) delete(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
+	case hasCode(err, codeNoSuchEntity) && d.proven.Load() && !attempts.lost:
+		return fmt.Errorf("%w: AWS does not know user %q, although it removed its access key or policy a moment ago", errUnsettled, d.user.Username)
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound()
 	case hasCode(err, codeAccessDenied):
@@ -73,8 +76,7 @@ func (d *deletion) delete(ctx context.Context) error {
 	return errors.Join(err, blocked)
 }
 
-// deleteUser is the decisive call. It is made again where the answer was lost
-// only by the SDK, so "not found" is read as notFound reads it.
+// deleteUser is the decisive call.
 func (d *deletion) deleteUser(ctx context.Context) error {
 	_, err := d.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &d.user.Username})
 	return err
