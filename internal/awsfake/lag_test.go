@@ -1,0 +1,109 @@
+package awsfake_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+const lag = 10 * time.Second
+
+func TestKeyLag(t *testing.T) {
+	w := newWorld(t)
+	w.SetLag(awsfake.Lag{Key: lag})
+	_, ready := w.Account(testAccount).AddUser("/", "bob")
+	require.NoError(t, w.who(t.Context(), ready), "set-up does not lag")
+	key := newKey(t, w.root(), "bob")
+	requireCode(t, "InvalidClientTokenId", w.who(t.Context(), key))
+	w.Advance(lag / 2)
+	requireCode(t, "InvalidClientTokenId", w.who(t.Context(), key))
+	w.Advance(lag / 2)
+	require.NoError(t, w.who(t.Context(), key))
+}
+
+func TestKeyDeletionLag(t *testing.T) {
+	w := newWorld(t)
+	w.SetLag(awsfake.Lag{KeyDeletion: lag})
+	_, key := w.Account(testAccount).AddUser("/", "bob", allowAll)
+	drop := &iam.DeleteAccessKeyInput{UserName: aws.String("bob"), AccessKeyId: &key.AccessKeyID}
+	_, err := w.root().DeleteAccessKey(t.Context(), drop)
+	require.NoError(t, err)
+	require.NoError(t, get("bob")(t.Context(), w.iam(key)), "it goes on working")
+	info, _ := w.Account(testAccount).User("bob")
+	require.Empty(t, info.AccessKeys, "but is not listed")
+	_, err = w.root().DeleteAccessKey(t.Context(), drop)
+	requireCode(t, "NoSuchEntity", err)
+	w.Advance(lag)
+	requireCode(t, "InvalidClientTokenId", w.who(t.Context(), key))
+}
+
+func TestPolicyLag(t *testing.T) {
+	w := newWorld(t)
+	ctx, root, acct := t.Context(), w.root(), w.Account(testAccount)
+	_, key := acct.AddUser("/", "bob")
+	acct.AddGroup("readers", statement("Allow", "iam:GetUser", "*"))
+	w.SetLag(awsfake.Lag{Policy: lag})
+	may := func() string { return codeOf(get("bob")(ctx, w.iam(key))) }
+	for _, c := range []struct {
+		name string
+		do   func() error
+		then string
+	}{
+		{"put", func() error {
+			doc := statement("Allow", "iam:GetUser", "*")
+			_, err := root.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String("bob"), PolicyName: aws.String("p"), PolicyDocument: &doc})
+			return err
+		}, ""},
+		{"deleted", func() error {
+			_, err := root.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: aws.String("bob"), PolicyName: aws.String("p")})
+			return err
+		}, "AccessDenied"},
+		{"attached", func() error { return attach("bob", readOnly)(ctx, root) }, ""},
+		{"detached", func() error {
+			_, err := root.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: aws.String("bob"), PolicyArn: aws.String(readOnly)})
+			return err
+		}, "AccessDenied"},
+		{"joined", func() error { return join("bob", "readers")(ctx, root) }, ""},
+		{"left", func() error { return leave("bob", "readers")(ctx, root) }, "AccessDenied"},
+	} {
+		before := may()
+		require.NoError(t, c.do(), c.name)
+		require.Equal(t, before, may(), c.name)
+		w.Advance(lag - time.Second)
+		require.Equal(t, before, may(), c.name)
+		w.Advance(time.Second)
+		require.Equal(t, c.then, may(), c.name)
+	}
+}
+
+func TestUserLag(t *testing.T) {
+	w := newWorld(t)
+	ctx, root, acct := t.Context(), w.root(), w.Account(testAccount)
+	_, scoped := acct.AddUser("/", "scoped", statement("Allow", "iam:*", onVault))
+	w.SetLag(awsfake.Lag{User: lag})
+	require.NoError(t, create("/vault/", "bob")(ctx, root))
+	requireCode(t, "EntityAlreadyExists", create("/vault/", "bob")(ctx, root), "names are taken at once")
+	remove := func(c *iam.Client) error {
+		_, err := c.DeleteUser(ctx, &iam.DeleteUserInput{UserName: aws.String("bob")})
+		return err
+	}
+	requireCode(t, "NoSuchEntity", get("bob")(ctx, root))
+	requireCode(t, "NoSuchEntity", attach("bob", readOnly)(ctx, root))
+	requireCode(t, "NoSuchEntity", remove(root))
+	requireCode(t, "AccessDenied", remove(w.iam(scoped)), "a user not yet there has no path")
+	_, err := root.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("bob")})
+	requireCode(t, "NoSuchEntity", err)
+	listed, err := root.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: aws.String("/vault/")})
+	require.NoError(t, err)
+	require.Empty(t, listed.Users)
+	_, exists := acct.User("bob")
+	require.True(t, exists, "tests see what is")
+	w.Advance(lag)
+	require.NoError(t, get("bob")(ctx, root))
+	require.NoError(t, remove(w.iam(scoped)))
+}
