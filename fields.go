@@ -2,10 +2,12 @@ package awsiam
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,11 +26,160 @@ func validateName(field, name string) error {
 	if !nameRegexp.MatchString(name) {
 		return fmt.Errorf("%s: %q is not a valid name: use 1 to 64 letters, digits, '_', '-' and '.'", field, name)
 	}
-	// Vault's storage refuses keys with "..", as an internal error.
-	if strings.Contains(name, "..") {
-		return fmt.Errorf("%s: %q is not a valid name: it must not contain %q", field, name, "..")
+	// Vault's storage refuses keys with "..", as an internal error, and some
+	// storage backends take "." for the folder it is in.
+	if name == "." || strings.Contains(name, "..") {
+		return fmt.Errorf("%s: %q is not a valid name: it must not be %q or contain %q", field, name, ".", "..")
 	}
 	return nil
+}
+
+// HandleExistenceCheck implements logical.Backend. Whether something exists is
+// a matter of the path alone. The framework looks at the body as well, and
+// quotes what it does not like in an error that core logs: a secret key given
+// twice would be in Vault's log.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (found, exists bool, err error) {
+	bare := *req
+	bare.Data = nil
+	return b.Backend.HandleExistenceCheck(ctx, &bare)
+}
+
+// HandleRequest implements logical.Backend. It checks the types of the fields
+// before the framework does, which quotes the values that it refuses, secret
+// ones too, and quietly makes something else of many: "1" of true, false of
+// nothing, 8 of 010, no maximum of 500ms.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	switch req.Operation {
+	case logical.CreateOperation, logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation, logical.ListOperation:
+		if path := b.Route(req.Path); path != nil {
+			if err := checkTypes(path.Fields, req.Data); err != nil {
+				return logical.ErrorResponse(err.Error()), nil
+			}
+		}
+	}
+	return b.Backend.HandleRequest(ctx, req)
+}
+
+// checkTypes checks the form of the values that the request gives to fields.
+// It never quotes a value.
+func checkTypes(fields map[string]*framework.FieldSchema, data map[string]any) error {
+	for _, name := range sortedKeys(data) {
+		schema, value := fields[name], data[name]
+		if schema == nil {
+			continue // strict refuses it
+		}
+		if value == nil {
+			return refuse("%s is null: leave it out to keep what is stored, or give an empty value to clear it", name)
+		}
+		if check, ok := typeChecks[schema.Type]; ok && !check.accepts(value) {
+			return refuse("%s must be %s", name, check.wants)
+		}
+	}
+	return nil
+}
+
+// typeCheck is what a field of one type may look like in a request: as in JSON,
+// or as a string where Vault's CLI and query parameters know nothing else.
+type typeCheck struct {
+	accepts func(any) bool
+	wants   string // for the error message
+}
+
+var typeChecks = map[framework.FieldType]typeCheck{
+	framework.TypeString:           {isText, "one string, in quotes if it is JSON"},
+	framework.TypeBool:             {isBool, "true or false"},
+	framework.TypeInt:              {isInt, "a whole number, without leading zeros"},
+	framework.TypeDurationSecond:   {isDuration, "a duration in whole seconds, not below 0, such as 3h, 90m or 1800"},
+	framework.TypeCommaStringSlice: {isTexts, "a list of strings, or one string with commas between"},
+	framework.TypeKVPairs:          {isPairs, "an object of strings, or key=value pairs with no key twice"},
+}
+
+func isText(value any) bool {
+	_, ok := value.(string)
+	return ok
+}
+
+func isBool(value any) bool {
+	if text, ok := value.(string); ok {
+		_, err := strconv.ParseBool(text)
+		return err == nil
+	}
+	_, ok := value.(bool)
+	return ok
+}
+
+// isInt admits what reads the same in every base that the framework guesses.
+func isInt(value any) bool {
+	text := fmt.Sprint(value)
+	n, err := strconv.Atoi(text)
+	if err != nil || strconv.Itoa(n) != text {
+		return false
+	}
+	switch value.(type) {
+	case int, int64, string, json.Number:
+		return true
+	}
+	return false
+}
+
+func isDuration(value any) bool {
+	switch value.(type) {
+	case int, int64, string, json.Number:
+	default:
+		return false
+	}
+	schema := map[string]*framework.FieldSchema{"": {Type: framework.TypeDurationSecond}}
+	d := framework.FieldData{Raw: map[string]any{"": value}, Schema: schema}
+	if d.Validate() != nil {
+		return false
+	}
+	// The framework cuts off fractions of a second before it looks at the sign.
+	exact, err := time.ParseDuration(fmt.Sprint(value))
+	return err != nil || exact >= 0 && exact%time.Second == 0
+}
+
+func isTexts(value any) bool {
+	switch list := value.(type) {
+	case string, []string:
+		return true
+	case []any:
+		return !slices.ContainsFunc(list, func(item any) bool { return !isText(item) })
+	}
+	return false
+}
+
+func isPairs(value any) bool {
+	switch pairs := value.(type) {
+	case map[string]string:
+		return true
+	case map[string]any:
+		for _, item := range pairs {
+			if !isText(item) {
+				return false
+			}
+		}
+		return true
+	case string:
+		return arePairs([]string{pairs})
+	case []string:
+		return arePairs(pairs)
+	case []any:
+		texts, ok := stringOrStrings(value)
+		return ok && arePairs(texts)
+	}
+	return false
+}
+
+func arePairs(texts []string) bool {
+	seen := make(map[string]bool, len(texts))
+	for _, text := range texts {
+		key, _, ok := strings.Cut(text, "=")
+		if !ok || key == "" || seen[key] {
+			return false
+		}
+		seen[key] = true
+	}
+	return true
 }
 
 // strict refuses what the framework lets pass with a warning at most: fields
