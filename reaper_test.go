@@ -1,0 +1,181 @@
+package awsiam
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// A lease may never have been stored: its user goes when the lease would have
+// ended, and not before. Break it by making userRecord.due ignore Expires.
+func TestReaperDeletesAUserWhoseLeaseWasNeverStored(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.start() // what was in memory is gone
+
+	e.advance(defaultTTL + clockAllowance - time.Minute)
+	e.reap()
+	require.Len(t, e.issuedUsers(), 1)
+	e.advance(time.Minute + time.Second)
+	e.reap()
+	e.requireNothingLeft()
+}
+
+// Break it by taking the second reading of the record out of reaper.reap.
+func TestReaperSparesARenewedUser(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.b.reaper.schedule(l.username(), time.Time{}) // as if the renewal came after it was found due
+	e.advance(20 * time.Minute)
+	_, err := e.renew(l, time.Hour)
+	require.NoError(t, err)
+	e.b.reaper.schedule(l.username(), time.Time{})
+	e.advance(30 * time.Minute)
+	e.reap()
+	require.Len(t, e.issuedUsers(), 1)
+	require.Equal(t, stateActive, e.records()[l.username()].State)
+}
+
+// Once the reaper has begun, a renewal must not be answered.
+func TestRenewalLosesToTheReaper(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
+	e.advance(time.Hour)
+	e.reap()
+	require.Equal(t, stateDeleting, e.records()[l.username()].State)
+	_, err := e.renew(l, time.Hour)
+	require.ErrorContains(t, err, "being deleted")
+}
+
+// An unfinished creation may still be another node's work for a while. Break
+// it by shortening settlingTime.
+func TestReaperLeavesAYoungCreationAlone(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", LostBefore: true, Count: 1, Hook: func(awsfake.Call) { e.kill() }})
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.Error(t, err)
+	e.heal()
+	require.Len(t, e.issuedUsers(), 1)
+
+	e.advance(4 * time.Minute)
+	e.aws.ResetCalls()
+	e.reap()
+	require.Empty(t, e.aws.Calls())
+	require.Len(t, e.records(), 1)
+
+	e.advance(2 * time.Minute)
+	e.reap()
+	e.requireNothingLeft()
+}
+
+func TestReaperGoesOnAfterVaultHasGivenUp(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
+	for range 6 {
+		require.Error(t, e.revoke(l))
+	}
+	e.start()
+	e.reap() // learns of the record
+	remove()
+	e.finish()
+	e.requireNothingLeft()
+	require.NoError(t, e.revoke(l))
+}
+
+func TestReaperPausesBetweenAttempts(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 403, Code: "AccessDenied"})
+	require.Error(t, e.revoke(l))
+	e.aws.ResetCalls()
+	e.reap()
+	require.Empty(t, e.aws.Calls(), "it was not due yet")
+	e.advance(minRetryPause + time.Second)
+	e.reap()
+	require.NotEmpty(t, e.aws.Calls())
+	require.Equal(t, 2, e.records()[l.username()].Attempts)
+
+	require.Equal(t, minRetryPause, retryPause(1))
+	require.Equal(t, 4*minRetryPause, retryPause(3))
+	require.Equal(t, maxRetryPause, retryPause(1000))
+}
+
+// One damaged record must not hide the others.
+func TestReaperSkipsWhatItCannotRead(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: userPrefix + "damaged", Value: []byte("{")}))
+	e.start()
+	e.advance(time.Hour)
+	e.reap()
+	require.Empty(t, e.issuedUsers())
+	keys, err := e.storage.List(t.Context(), userPrefix)
+	require.NoError(t, err)
+	require.Equal(t, []string{"damaged"}, keys)
+}
+
+func TestReaperTriesAgainWhenStorageFails(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.start()
+	e.advance(time.Hour)
+	e.storage.on(func(string, string) (bool, error) { return false, errInjected })
+	e.reap()
+	e.storage.on(nil)
+	e.reap()
+	e.requireNothingLeft()
+}
+
+// Core holds locks during the callback: it must not wait for AWS. Break it by
+// running the pass in periodic itself.
+func TestPeriodicCallbackDoesNotWaitForAWS(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.advance(time.Hour)
+	reached, release := make(chan struct{}), make(chan struct{})
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Count: 1, Hook: func(awsfake.Call) { close(reached); <-release }})
+
+	tick := func() {
+		_, err := e.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: e.storage})
+		require.NoError(t, err)
+	}
+	tick()
+	<-reached // and yet the callback has returned
+	tick()    // a second tick meets the running pass
+	close(release)
+	require.Eventually(t, func() bool { return len(e.records()) == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Empty(t, e.issuedUsers())
+	require.Equal(t, 1, e.aws.Count("DeleteUser"))
+}
+
+// Unloading the plugin ends a pass and waits for it.
+func TestCleanStopsTheReaper(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.advance(time.Hour)
+	reached := make(chan struct{})
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", LostBefore: true, Count: 1, Hook: func(awsfake.Call) { close(reached) }})
+	e.b.reaper.start(e.storage)
+	<-reached
+	e.b.Cleanup(t.Context())
+	require.False(t, e.b.reaper.running)
+	e.b.reaper.start(e.storage)
+	require.False(t, e.b.reaper.running, "no pass begins after it")
+	require.Len(t, e.records(), 1, "the record stays for the next process")
+}
+
+func TestReaperCostsNothingForHealthyUsers(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.reap()
+	operations := 0
+	e.storage.on(func(string, string) (bool, error) { operations++; return true, nil })
+	e.reap()
+	require.Zero(t, operations)
+}

@@ -1,0 +1,298 @@
+package awsiam
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// iamClient is a person's way to the simulated AWS, with the key.
+func (e *env) iamClient(key awsfake.Credentials) *iam.Client {
+	return iam.New(iam.Options{
+		Region: defaultRegion, BaseEndpoint: aws.String(e.url), RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, key.SessionToken),
+	})
+}
+
+// byHand is the account's administrator.
+func (e *env) byHand() *iam.Client { return e.iamClient(e.acct.Root()) }
+
+// deleteByHand deletes a user past the engine.
+func (e *env) deleteByHand(username string) {
+	e.t.Helper()
+	require.NoError(e.t, emptyUser(e.t.Context(), e.byHand(), username))
+	_, err := e.byHand().DeleteUser(e.t.Context(), &iam.DeleteUserInput{UserName: &username})
+	require.NoError(e.t, err)
+}
+
+// sshPublicKey has the form of an RSA key, and a modulus that nobody will miss.
+var sshPublicKey = "ssh-rsa " + base64.StdEncoding.EncodeToString(slices.Concat(
+	[]byte("\x00\x00\x00\x07ssh-rsa\x00\x00\x00\x03\x01\x00\x01\x00\x00\x01\x01\x00"), bytes.Repeat([]byte{0xc5}, 256))) + " by-hand"
+
+// dependentsByHand hangs on a user whatever IAM requires gone before it can be deleted.
+var dependentsByHand = map[string]func(ctx context.Context, api *iam.Client, acct *awsfake.Account, username string) error{
+	"access key": func(ctx context.Context, api *iam.Client, _ *awsfake.Account, username string) error {
+		_, err := api.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &username})
+		return err
+	},
+	"inline policy": func(ctx context.Context, api *iam.Client, _ *awsfake.Account, username string) error {
+		_, err := api.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &username, PolicyName: aws.String("by-hand"), PolicyDocument: aws.String(testPolicy)})
+		return err
+	},
+	"attached policy": func(ctx context.Context, api *iam.Client, acct *awsfake.Account, username string) error {
+		policy := acct.AddManagedPolicy("/", "by-hand", testPolicy)
+		_, err := api.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: &username, PolicyArn: &policy})
+		return err
+	},
+	"group": func(ctx context.Context, api *iam.Client, acct *awsfake.Account, username string) error {
+		acct.AddGroup("by-hand")
+		_, err := api.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: &username, GroupName: aws.String("by-hand")})
+		return err
+	},
+	"login profile": func(ctx context.Context, api *iam.Client, _ *awsfake.Account, username string) error {
+		_, err := api.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: &username, Password: aws.String("Correct-horse-7-battery")})
+		return err
+	},
+	"MFA device": func(ctx context.Context, api *iam.Client, _ *awsfake.Account, username string) error {
+		device, err := api.CreateVirtualMFADevice(ctx, &iam.CreateVirtualMFADeviceInput{VirtualMFADeviceName: aws.String("by-hand")})
+		if err != nil {
+			return err
+		}
+		_, err = api.EnableMFADevice(ctx, &iam.EnableMFADeviceInput{UserName: &username, SerialNumber: device.VirtualMFADevice.SerialNumber,
+			AuthenticationCode1: aws.String("123456"), AuthenticationCode2: aws.String("654321")})
+		return err
+	},
+	"service-specific credential": func(ctx context.Context, api *iam.Client, _ *awsfake.Account, username string) error {
+		_, err := api.CreateServiceSpecificCredential(ctx, &iam.CreateServiceSpecificCredentialInput{UserName: &username, ServiceName: aws.String("codecommit.amazonaws.com")})
+		return err
+	},
+	"SSH public key": func(ctx context.Context, api *iam.Client, _ *awsfake.Account, username string) error {
+		_, err := api.UploadSSHPublicKey(ctx, &iam.UploadSSHPublicKeyInput{UserName: &username, SSHPublicKeyBody: aws.String(sshPublicKey)})
+		return err
+	},
+	"signing certificate": func(ctx context.Context, api *iam.Client, _ *awsfake.Account, username string) error {
+		_, err := api.UploadSigningCertificate(ctx, &iam.UploadSigningCertificateInput{UserName: &username,
+			CertificateBody: aws.String("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----")})
+		return err
+	},
+}
+
+// Break it by taking a kind out of allDependents.
+func TestRevocationDeletesWhateverTheUserHasBecome(t *testing.T) {
+	for kind, hang := range dependentsByHand {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, widePolicy)
+			l := e.issue("app", nil)
+			require.NoError(t, hang(t.Context(), e.byHand(), e.acct, l.username()))
+			require.NoError(t, e.revoke(l))
+			e.requireNothingLeft()
+		})
+	}
+	t.Run("all at once", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, widePolicy)
+		l := e.issue("app", nil)
+		for _, hang := range dependentsByHand {
+			require.NoError(t, hang(t.Context(), e.byHand(), e.acct, l.username()))
+		}
+		require.NoError(t, e.revoke(l))
+		e.requireNothingLeft()
+	})
+}
+
+func TestRevocationSaysWhatHoldsTheUser(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	require.NoError(t, dependentsByHand["login profile"](t.Context(), e.byHand(), e.acct, l.username()))
+
+	err := e.revoke(l)
+	require.ErrorContains(t, err, "DeleteConflict")
+	user, ok := e.acct.User(l.username())
+	require.True(t, ok)
+	require.Empty(t, user.AccessKeys, "the key dies whatever holds the user")
+	record := e.records()[l.username()]
+	require.Equal(t, stateDeleting, record.State)
+	require.Equal(t, 1, record.Attempts)
+	require.Contains(t, record.LastError, "DeleteConflict")
+
+	_, err = e.byHand().DeleteLoginProfile(t.Context(), &iam.DeleteLoginProfileInput{UserName: aws.String(l.username())})
+	require.NoError(t, err)
+	e.finish()
+	e.requireNothingLeft()
+	require.NoError(t, e.revoke(l), "Vault's retry finds nothing to do")
+}
+
+// A user deleted by hand is gone under any permissions, once it is old enough
+// for AWS's word. Break it by letting deletion.settle return the denial.
+func TestRevocationOfAUserDeletedByHand(t *testing.T) {
+	byName := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListAccessKeys","Resource":"arn:aws:iam::%s:user/vault-*"},%s]}`,
+		testAccount, corePolicy[len(`{"Version":"2012-10-17","Statement":[`):len(corePolicy)-len(`]}`)])
+	for name, policy := range map[string]string{"core": corePolicy, "wide": widePolicy, "listing by name": byName} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			l := e.issue("app", nil)
+			e.deleteByHand(l.username())
+
+			require.Error(t, e.revoke(l), "so young a user may only not be known yet")
+			require.Len(t, e.records(), 1)
+			e.advance(6 * time.Minute)
+			require.NoError(t, e.revoke(l))
+			e.requireNothingLeft()
+		})
+	}
+}
+
+// AccessDenied for a user that is there must never count as gone. Break it by
+// letting deletion.recreate return nil when the name is taken.
+func TestRevocationDoesNotTakeADenialForSuccess(t *testing.T) {
+	denials := map[string]string{
+		"nothing allowed":      `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`,
+		"only creation":        `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:CreateUser","Resource":"*"}]}`,
+		"all but DeleteUser":   `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:*","Resource":"*"},{"Effect":"Deny","Action":"iam:DeleteUser","Resource":"*"}]}`,
+		"all, in another path": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::*:user/other/*"}]}`,
+	}
+	for name, policy := range denials {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			l := e.issue("app", nil)
+			e.advance(10 * time.Minute)
+			_, e.key = e.acct.AddUser("/", "crippled", policy)
+			e.write("config", e.connection(e.key))
+
+			require.ErrorContains(t, e.revoke(l), "AccessDenied")
+			require.Len(t, e.issuedUsers(), 1)
+			require.Equal(t, stateDeleting, e.records()[l.username()].State)
+		})
+	}
+}
+
+// strangerNamed makes somebody else's user of that name in the engine's path.
+func (e *env) strangerNamed(username string) awsfake.UserInfo {
+	stranger, _ := e.acct.AddUser(testPath, username, testPolicy)
+	return stranger
+}
+
+// Break it by skipping deletion.checkOwnership.
+func TestAStrangersUserOfTheSameNameIsLeftAlone(t *testing.T) {
+	for name, policy := range policies {
+		t.Run("made after ours was deleted/"+name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			l := e.issue("app", nil)
+			e.deleteByHand(l.username())
+			stranger := e.strangerNamed(l.username())
+			e.advance(10 * time.Minute)
+			err := e.revoke(l)
+			if name == "wide" {
+				require.NoError(t, err, "the ids differ, so ours is gone")
+				require.Empty(t, e.records())
+			} else {
+				require.ErrorContains(t, err, "iam:GetUser")
+			}
+			e.finish()
+			found, ok := e.acct.User(l.username())
+			require.True(t, ok)
+			require.Equal(t, stranger, found)
+		})
+		t.Run("there before ours, and the process gone/"+name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			var stranger awsfake.UserInfo
+			e.storage.on(func(op, key string) (bool, error) {
+				if op == "put" && stranger.Name == "" && matchesKey(userPrefix, key) {
+					stranger = e.strangerNamed(key[len(userPrefix):])
+					e.advance(time.Hour) // so that it is older than the record
+				}
+				return true, nil
+			})
+			remove := e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true, Count: 1, Hook: func(awsfake.Call) { e.kill() }})
+			_, err := e.do(logical.ReadOperation, "creds/app", nil)
+			require.Error(t, err)
+			remove()
+			e.heal()
+			// The record was written an hour after the stranger was made.
+			for username, record := range e.records() {
+				record.Created = record.Created.Add(time.Hour)
+				require.NoError(t, e.b.putUser(t.Context(), e.storage, record), username)
+			}
+			e.finish()
+			found, ok := e.acct.User(stranger.Name)
+			require.True(t, ok, "a stranger's user was deleted")
+			require.Equal(t, stranger, found)
+		})
+	}
+}
+
+func TestATakenNameIsReplacedByAnother(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	var stranger awsfake.UserInfo
+	e.storage.on(func(op, key string) (bool, error) {
+		if op == "put" && stranger.Name == "" {
+			stranger = e.strangerNamed(key[len(userPrefix):])
+		}
+		return true, nil
+	})
+	l := e.issue("app", nil)
+	require.NotEqual(t, stranger.Name, l.username())
+	require.Len(t, e.records(), 1)
+	require.NoError(t, e.revoke(l))
+	found, ok := e.acct.User(stranger.Name)
+	require.True(t, ok)
+	require.Equal(t, stranger, found)
+}
+
+// Break it by dropping the comparison of accounts in deleteInAWS.
+func TestAUserInAnotherAccountIsLeftAlone(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	elsewhere := e.aws.Account("444455556666")
+	stranger, _ := elsewhere.AddUser(testPath, l.username(), testPolicy)
+	_, key := elsewhere.AddUser("/", "integration", widePolicy)
+	// Past the guard of the write, as a restored snapshot may have it.
+	in, err := getIntegration(t.Context(), e.storage, defaultIntegration)
+	require.NoError(t, err)
+	in.AccessKey, in.SecretKey, in.AccountID, in.Revision = key.AccessKeyID, key.SecretAccessKey, elsewhere.ID(), in.Revision+1
+	require.NoError(t, putIntegration(t.Context(), e.storage, in))
+
+	require.ErrorContains(t, e.revoke(l), "444455556666")
+	found, ok := elsewhere.User(l.username())
+	require.True(t, ok)
+	require.Equal(t, stranger, found)
+	require.Len(t, e.records(), 1)
+}
+
+func TestAStrayKeyOfALostAnswerIsDropped(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
+	l := e.issue("app", nil)
+	user, _ := e.acct.User(l.username())
+	require.Len(t, user.AccessKeys, 1)
+	require.Equal(t, l.data["access_key_id"], user.AccessKeys[0].ID)
+}
+
+func TestIdentityOfAUserWithoutAnId(t *testing.T) {
+	now := time.Now()
+	d := &deletion{user: &userRecord{issuedUser: issuedUser{Created: now}}}
+	require.True(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now.Add(-time.Minute))}))
+	require.False(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now.Add(-time.Hour))}))
+	d.user.UserID = "AIDA2"
+	require.False(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now)}))
+	d.user.RecreatedAt = now
+	require.True(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now)}))
+}
