@@ -148,6 +148,7 @@ func (q *request) conditionKeys() conditionKeys {
 	if p.temporary {
 		set("aws:multifactorauthpresent", strconv.FormatBool(p.mfa))
 	}
+	set("aws:sourceip", q.sourceIP)
 	set("iam:policyarn", q.get("PolicyArn"))
 	set("iam:permissionsboundary", q.get("PermissionsBoundary"))
 	set("sts:externalid", q.get("ExternalId"))

@@ -116,7 +116,7 @@ func parseConditions(raw json.RawMessage) ([]condition, error) {
 	}
 	var block map[string]object
 	if err := json.Unmarshal(raw, &block); err != nil || block == nil {
-		return nil, malformed("Syntax errors in policy.")
+		return nil, errSyntax
 	}
 	var all []condition
 	for name, keys := range block {
@@ -136,7 +136,7 @@ func parseConditions(raw json.RawMessage) ([]condition, error) {
 				return nil, malformed("Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
 			}
 			if c.values = scalarsOf(value); c.values == nil {
-				return nil, malformed("Syntax errors in policy.")
+				return nil, errSyntax
 			}
 			all = append(all, c)
 		}

@@ -64,6 +64,7 @@ func TestFaults(t *testing.T) {
 
 // outcomes calls GetUser n times: true where it was answered.
 func (w world) outcomes(t *testing.T, n int) (ok []bool) {
+	t.Helper()
 	w.Account(testAccount).AddUser("/", "probe")
 	for range n {
 		ok = append(ok, get("probe")(t.Context(), w.root()) == nil)

@@ -81,14 +81,14 @@ func TestFidelityOfMoto(t *testing.T) {
 
 // startMoto runs a moto_server on a free port for the length of the test.
 func startMoto(t *testing.T) (url string) {
-	cmd := exec.Command("moto_server", "-H", "127.0.0.1", "-p", "0")
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "moto_server", "-H", "127.0.0.1", "-p", "0")
 	out, in := io.Pipe()
 	cmd.Stdout, cmd.Stderr = in, in
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
 		_ = in.Close()
-		_ = cmd.Wait()
+		_ = cmd.Wait() // killed, since the test's context has ended
 	})
 	found := make(chan string, 1)
 	go func() {

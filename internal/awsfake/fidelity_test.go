@@ -46,6 +46,7 @@ type subject struct {
 // runFidelity runs every check against a backend. A check that is known to deviate there must fail:
 // if it does not, the list is out of date, which is an error too.
 func runFidelity(t *testing.T, b backend, knownDeviations map[string]string) {
+	t.Helper()
 	all := slices.Concat(userChecks, keyChecks, policyChecks, malformedChecks(), badTagChecks(), groupChecks, dependentChecks, authChecks)
 	names := map[string]bool{}
 	run := fmt.Sprintf("acc-%x-", time.Now().UnixNano())
@@ -104,7 +105,7 @@ func TestFidelityOfAWS(t *testing.T) {
 		t.Skip("NOT CHECKED: whether real AWS behaves as this simulation does; set AWS_ACCEPTANCE=1 and credentials to check")
 	}
 	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithDefaultRegion("us-east-1"),
-		config.WithRetryer(func() aws.Retryer { return throttleRetryer() }))
+		config.WithRetryer(throttleRetryer))
 	require.NoError(t, err)
 	as := func(c awsfake.Credentials) aws.Config {
 		other := cfg.Copy()

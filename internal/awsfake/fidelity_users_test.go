@@ -1,7 +1,6 @@
 package awsfake_test
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -70,7 +69,7 @@ var userChecks = []check{
 		require.ErrorAs(t, err, &missing)
 		require.Contains(t, missing.ErrorMessage(), "nobody")
 		var response *awshttp.ResponseError
-		require.True(t, errors.As(err, &response))
+		require.ErrorAs(t, err, &response)
 		require.Equal(t, http.StatusNotFound, response.HTTPStatusCode())
 		require.NotEmpty(t, response.ServiceRequestID())
 	}},

@@ -28,7 +28,8 @@ type world struct {
 	url string
 }
 
-func newWorld(t testing.TB) world {
+func newWorld(t *testing.T) world {
+	t.Helper()
 	a := awsfake.New()
 	srv := httptest.NewServer(a)
 	t.Cleanup(srv.Close)
@@ -57,6 +58,7 @@ func (w world) root() *iam.Client { return w.iam(w.Account(testAccount).Root()) 
 
 // newKey makes an access key for a user by the API, unlike AddUser under all lags.
 func newKey(t *testing.T, c *iam.Client, user string) awsfake.Credentials {
+	t.Helper()
 	out, err := c.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: &user})
 	require.NoError(t, err)
 	return awsfake.Credentials{AccessKeyID: *out.AccessKey.AccessKeyId, SecretAccessKey: *out.AccessKey.SecretAccessKey}

@@ -46,6 +46,8 @@ func malformed(format string, args ...any) *apiError {
 // encoding/json ignores for struct fields.
 type object map[string]json.RawMessage
 
+var errSyntax = malformed("Syntax errors in policy.")
+
 // parseDocument parses and checks a policy as IAM does when it is put (IAM user guide,
 // "reference_policies_grammar").
 func parseDocument(text, partition string, kind policyKind) (*document, error) {
@@ -56,14 +58,14 @@ func parseDocument(text, partition string, kind policyKind) (*document, error) {
 	for name := range top {
 		// Id is for resource policies alone.
 		if name != "Version" && name != "Statement" && (name != "Id" || kind == identityPolicy) {
-			return nil, malformed("Syntax errors in policy.")
+			return nil, errSyntax
 		}
 	}
 	doc := &document{text: text}
 	if raw, ok := top["Version"]; ok {
 		version, single := stringsOf(raw)
-		if len(version) != 1 || !single || version[0] != "2012-10-17" && version[0] != "2008-10-17" {
-			return nil, malformed("Syntax errors in policy.")
+		if !single || version[0] != "2012-10-17" && version[0] != "2008-10-17" {
+			return nil, errSyntax
 		}
 		// Without this version ${…} is just text.
 		doc.variables = version[0] == "2012-10-17"
@@ -72,77 +74,102 @@ func parseDocument(text, partition string, kind policyKind) (*document, error) {
 	must(json.Compact(&minified, []byte(text)))
 	doc.size = minified.Len()
 
-	var statements []object
-	if err := json.Unmarshal(top["Statement"], &statements); err != nil {
-		var single object
-		if err := json.Unmarshal(top["Statement"], &single); err != nil {
-			return nil, malformed("Syntax errors in policy.")
-		}
-		statements = []object{single}
-	}
-	if len(statements) == 0 {
-		return nil, malformed("Syntax errors in policy.")
-	}
 	sids := map[string]bool{}
-	for _, raw := range statements {
+	for _, raw := range statementsOf(top["Statement"]) {
 		st, err := parseStatement(raw, partition, kind, sids)
 		if err != nil {
 			return nil, err
 		}
 		doc.statements = append(doc.statements, st)
 	}
+	if len(doc.statements) == 0 {
+		return nil, errSyntax
+	}
 	return doc, nil
 }
 
+// statementsOf reads one statement or a list of them.
+func statementsOf(raw json.RawMessage) []object {
+	var many []object
+	if json.Unmarshal(raw, &many) == nil {
+		return many
+	}
+	var single object
+	if json.Unmarshal(raw, &single) == nil {
+		return []object{single}
+	}
+	return nil
+}
+
 func parseStatement(raw object, partition string, kind policyKind, sids map[string]bool) (st statement, err error) {
-	known := []string{"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
-	if kind == trustPolicy {
-		known = []string{"Sid", "Effect", "Action", "Principal", "Condition"}
+	fields, err := statementFields(raw, kind)
+	if err != nil {
+		return st, err
 	}
-	fields := map[string][]string{}
-	for name, value := range raw {
-		if !slices.Contains(known, name) {
-			if strings.HasSuffix(name, "Principal") {
-				return st, malformed("Policy document should not specify a principal.")
-			}
-			return st, malformed("Syntax errors in policy.")
-		}
-		if name == "Condition" || name == "Principal" {
-			continue
-		}
-		list, single := stringsOf(value)
-		if list == nil || !single && (name == "Sid" || name == "Effect") {
-			return st, malformed("Syntax errors in policy.")
-		}
-		fields[name] = list
+	if err := checkSid(fields["Sid"], sids); err != nil {
+		return st, err
 	}
-	if sid := fields["Sid"]; sid != nil {
-		if !sidForm.MatchString(sid[0]) {
-			return st, malformed("Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*")
-		}
-		if sids[sid[0]] {
-			return st, malformed("Statement IDs (SID) in a single policy must be unique.")
-		}
-		sids[sid[0]] = true
+	switch strings.Join(fields["Effect"], ",") {
+	case "Allow":
+		st.allow = true
+	case "Deny":
+	default:
+		return st, errSyntax
 	}
-	if effect := fields["Effect"]; effect == nil || effect[0] != "Allow" && effect[0] != "Deny" {
-		return st, malformed("Syntax errors in policy.")
-	}
-	st.allow = fields["Effect"][0] == "Allow"
 	st.actions, st.notActions = fields["Action"], fields["NotAction"]
 	st.resources, st.notResources = fields["Resource"], fields["NotResource"]
 	if err := st.checkActions(); err != nil {
 		return st, err
 	}
 	if kind == trustPolicy {
-		if st.principals, err = parsePrincipals(raw["Principal"]); err != nil {
-			return st, err
-		}
-	} else if err := st.checkResources(partition); err != nil {
+		st.principals, err = parsePrincipals(raw["Principal"])
+	} else {
+		err = st.checkResources(partition)
+	}
+	if err != nil {
 		return st, err
 	}
 	st.conditions, err = parseConditions(raw["Condition"])
 	return st, err
+}
+
+// statementFields reads the elements of a statement that are text or lists of texts.
+func statementFields(raw object, kind policyKind) (map[string][]string, error) {
+	known := []string{"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+	if kind == trustPolicy {
+		known = []string{"Sid", "Effect", "Action", "Principal", "Condition"}
+	}
+	fields := map[string][]string{}
+	for name, value := range raw {
+		switch {
+		case !slices.Contains(known, name) && strings.HasSuffix(name, "Principal"):
+			return nil, malformed("Policy document should not specify a principal.")
+		case !slices.Contains(known, name):
+			return nil, errSyntax
+		case name == "Condition" || name == "Principal":
+			continue
+		}
+		list, single := stringsOf(value)
+		if list == nil || !single && (name == "Sid" || name == "Effect") {
+			return nil, errSyntax
+		}
+		fields[name] = list
+	}
+	return fields, nil
+}
+
+// checkSid checks a statement's id, if it has one, and notes it.
+func checkSid(sid []string, taken map[string]bool) error {
+	for _, id := range sid {
+		if !sidForm.MatchString(id) {
+			return malformed("Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*")
+		}
+		if taken[id] {
+			return malformed("Statement IDs (SID) in a single policy must be unique.")
+		}
+		taken[id] = true
+	}
+	return nil
 }
 
 func (st statement) checkActions() error {
@@ -150,7 +177,7 @@ func (st statement) checkActions() error {
 		return malformed("Policy statement must contain actions.")
 	}
 	if len(st.actions) > 0 && len(st.notActions) > 0 {
-		return malformed("Syntax errors in policy.")
+		return errSyntax
 	}
 	for _, a := range slices.Concat(st.actions, st.notActions) {
 		if a != "*" && !actionForm.MatchString(a) {
@@ -165,7 +192,7 @@ func (st statement) checkResources(partition string) error {
 		return malformed("Policy statement must contain resources.")
 	}
 	if len(st.resources) > 0 && len(st.notResources) > 0 {
-		return malformed("Syntax errors in policy.")
+		return errSyntax
 	}
 	for _, r := range slices.Concat(st.resources, st.notResources) {
 		if r == "*" {
@@ -196,7 +223,7 @@ func parsePrincipals(raw json.RawMessage) ([]string, error) {
 		list, _ := stringsOf(value)
 		switch {
 		case list == nil:
-			return nil, malformed("Syntax errors in policy.")
+			return nil, errSyntax
 		case kind == "AWS":
 			all = append(all, list...)
 		case kind != "Service" && kind != "Federated" && kind != "CanonicalUser":

@@ -1,6 +1,7 @@
 package awsfake
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -18,7 +19,7 @@ type request struct {
 	acct      *Account
 	caller    *principal
 	callerARN string
-	keyID     string // that signed the call
+	sourceIP  string
 	lag       Lag
 }
 
@@ -38,7 +39,8 @@ func (q *request) perform(r *http.Request, body []byte, sig signature) (any, err
 	}
 	q.aws.mu.Lock()
 	defer q.aws.mu.Unlock()
-	q.now, q.lag, q.keyID = q.aws.now(), q.aws.lag, sig.keyID
+	q.now, q.lag = q.aws.now(), q.aws.lag
+	q.sourceIP, _, _ = net.SplitHostPort(r.RemoteAddr) // "" where there is none, as in a recorded test
 	q.caller, q.acct, q.callerARN = who, who.acct, who.arn()
 	if q.service == iamService && !q.acct.admit() {
 		q.aws.log.countThrottled()

@@ -106,6 +106,7 @@ func TestConcurrency(t *testing.T) {
 
 // succeeds reports errors without ending the goroutine, which only a test's own may be.
 func succeeds(t *testing.T, errs ...error) bool {
+	t.Helper()
 	for _, err := range errs {
 		if err != nil {
 			t.Error(err)

@@ -19,6 +19,7 @@ func sessionOf(c *types.Credentials) awsfake.Credentials {
 
 // assume tries to assume a role and returns the session.
 func (w world) assume(t *testing.T, as awsfake.Credentials, role string, change ...func(*sts.AssumeRoleInput)) (awsfake.Credentials, error) {
+	t.Helper()
 	in := &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("test")}
 	for _, f := range change {
 		f(in)
@@ -33,6 +34,7 @@ func (w world) assume(t *testing.T, as awsfake.Credentials, role string, change 
 // ownSession makes a session of the user's own with an MFA device, since without one it may not call
 // IAM.
 func (w world) ownSession(t *testing.T, user string, key awsfake.Credentials) awsfake.Credentials {
+	t.Helper()
 	serial := "arn:aws:iam::111122223333:mfa/" + user
 	ctx, root := t.Context(), w.root()
 	_, err := root.CreateVirtualMFADevice(ctx, &iam.CreateVirtualMFADeviceInput{VirtualMFADeviceName: &user})

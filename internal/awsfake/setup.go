@@ -32,6 +32,15 @@ func (acct *Account) do(actionName string, params ...string) any {
 	return result
 }
 
+// made is do for a call whose answer is of use.
+func made[T any](acct *Account, actionName string, params ...string) T {
+	result, ok := acct.do(actionName, params...).(T)
+	if !ok {
+		panic("awsfake: " + actionName + " answers something else")
+	}
+	return result
+}
+
 // AddUser makes a user with inline policies (named policy-0, policy-1, …) and an access key that
 // works at once. Like all that begins with Add it is for a test's set-up: it is not authorized and
 // not counted, quotas apply, and it panics on what AWS would refuse.
@@ -40,7 +49,7 @@ func (acct *Account) AddUser(path, name string, policyDocs ...string) (UserInfo,
 	for i, doc := range policyDocs {
 		acct.do("PutUserPolicy", "UserName", name, "PolicyName", "policy-"+strconv.Itoa(i), "PolicyDocument", doc)
 	}
-	key := acct.do("CreateAccessKey", "UserName", name).(struct{ AccessKey xmlKey }).AccessKey
+	key := made[struct{ AccessKey xmlKey }](acct, "CreateAccessKey", "UserName", name).AccessKey
 	info, _ := acct.User(name)
 	return info, Credentials{AccessKeyID: key.AccessKeyId, SecretAccessKey: key.SecretAccessKey}
 }
@@ -66,17 +75,16 @@ func (acct *Account) addRole(name, trusted string, condition map[string]any, pol
 	}
 	trust, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statement})
 	must(err)
-	made := acct.do("CreateRole", "RoleName", name, "AssumeRolePolicyDocument", string(trust))
+	role := made[struct{ Role xmlRole }](acct, "CreateRole", "RoleName", name, "AssumeRolePolicyDocument", string(trust)).Role
 	for i, doc := range policyDocs {
 		acct.do("PutRolePolicy", "RoleName", name, "PolicyName", "policy-"+strconv.Itoa(i), "PolicyDocument", doc)
 	}
-	return made.(struct{ Role xmlRole }).Role.Arn
+	return role.Arn
 }
 
 // AddManagedPolicy makes a customer managed policy.
 func (acct *Account) AddManagedPolicy(path, name, doc string) (arn string) {
-	made := acct.do("CreatePolicy", "Path", path, "PolicyName", name, "PolicyDocument", doc)
-	return made.(struct{ Policy xmlPolicy }).Policy.Arn
+	return made[struct{ Policy xmlPolicy }](acct, "CreatePolicy", "Path", path, "PolicyName", name, "PolicyDocument", doc).Policy.Arn
 }
 
 // AddGroup makes a group with inline policies.

@@ -28,6 +28,7 @@ var partitions = map[string]string{
 
 // iamRegion is the region that the SDK's own endpoint rules sign IAM calls for.
 func iamRegion(t *testing.T, region string) string {
+	t.Helper()
 	endpoint, err := iam.NewDefaultEndpointResolverV2().ResolveEndpoint(t.Context(), iam.EndpointParameters{
 		Region: &region, UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false),
 	})

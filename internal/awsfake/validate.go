@@ -40,7 +40,7 @@ var (
 	// AWS's guide admits names' characters and slashes; its API any printable one. The guide is narrower.
 	pathForm = regexp.MustCompile(`^/([A-Za-z0-9+=,.@_/-]*/)?$`)
 	arnForm  = regexp.MustCompile(`^arn:[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}|aws)?:.+$`)
-	docForm  = regexp.MustCompile("^[\t\n\r\u0020-\u00FF]+$")
+	docForm  = regexp.MustCompile(`^[\t\n\r\x20-\xFF]+$`)
 	codeForm = regexp.MustCompile(`^[0-9]{6}$`)
 	keyForm  = regexp.MustCompile(`^\w+$`)
 )

@@ -37,7 +37,7 @@ func run() error {
 	aws := awsfake.New()
 	aws.SetLatency(*latency)
 	root := aws.Account(*account).Root()
-	listener, err := net.Listen("tcp", *listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", *listen)
 	if err != nil {
 		return err
 	}

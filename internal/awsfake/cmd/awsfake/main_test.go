@@ -19,15 +19,14 @@ import (
 // TestProgram: built and run as the demo runs it, it says where it is, serves, logs and ends cleanly.
 func TestProgram(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "awsfake")
-	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput()
 	require.NoError(t, err, string(out))
-	cmd := exec.Command(binary, "-account", "444455556666", "-latency", "20ms", "-v")
+	cmd := exec.CommandContext(t.Context(), binary, "-account", "444455556666", "-latency", "20ms", "-v")
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	require.NoError(t, err)
 	var ready struct {
