@@ -2,9 +2,12 @@ package awsiam
 
 import (
 	"crypto/rand"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/template"
 )
@@ -28,6 +31,8 @@ var (
 	// ever. A user name needs none of them.
 	controlRegexp = regexp.MustCompile(`\{\{-?\s*(range|template|define|block)\b`)
 
+	formatRegexp = regexp.MustCompile(`^([^%]|%[-+# 0]*[0-9]{0,2}(\.[0-9]{0,2})?[a-zA-Z%])*$`)
+
 	longestRoleName = strings.Repeat("x", 64)
 )
 
@@ -50,7 +55,53 @@ func parseUsernameTemplate(text string) (template.StringTemplate, error) {
 	if text == "" {
 		text = defaultUsernameTemplate
 	}
-	return template.NewTemplate(template.Template(text), template.Function("random", randomText))
+	options := []template.Opt{template.Template(text)}
+	for name, function := range templateFunctions {
+		options = append(options, template.Function(name, function))
+	}
+	return template.NewTemplate(options...)
+}
+
+// templateFunctions stand in for those of the SDK and of text/template whose
+// result can be longer than what they are given: nested in one another, a few
+// of them would exhaust the server's memory, within any limit on the template.
+var templateFunctions = map[string]any{
+	"random":    randomText,
+	"timestamp": func(layout string) (string, error) { return boundText(time.Now().Format(layout)) },
+	"replace": func(old, with, text string) (string, error) {
+		return boundText(strings.ReplaceAll(text, old, with))
+	},
+	"base64": func(text string) (string, error) {
+		return boundText(base64.StdEncoding.EncodeToString([]byte(text)))
+	},
+	"print":    func(args ...any) (string, error) { return boundText(fmt.Sprint(args...)) },
+	"printf":   printText,
+	"println":  refuseFunction,
+	"html":     refuseFunction,
+	"js":       refuseFunction,
+	"urlquery": refuseFunction,
+}
+
+// boundText refuses a text that no user name needs. It bounds the arguments of
+// the next function, and with them all that a template can come to.
+func boundText(text string) (string, error) {
+	if len(text) > maxTemplateLength {
+		return "", fmt.Errorf("a text of %d characters: at most %d are allowed on the way to a user name", len(text), maxTemplateLength)
+	}
+	return text, nil
+}
+
+// printText is printf without what makes much of little: long widths, widths
+// from arguments, and arguments used more than once.
+func printText(format string, args ...any) (string, error) {
+	if !formatRegexp.MatchString(format) {
+		return "", fmt.Errorf("printf: %q: widths have at most 2 digits, and '*' and '[' are not allowed", format)
+	}
+	return boundText(fmt.Sprintf(format, args...))
+}
+
+func refuseFunction(...any) (string, error) {
+	return "", errors.New("a user name needs none of println, html, js and urlquery")
 }
 
 // randomText stands in for the SDK's function of the same name, which takes
