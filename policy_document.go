@@ -16,11 +16,19 @@ import (
 // strings counts is not documented, so it does here.
 const maxInlinePolicySize = 2048
 
+// maxDocumentLength bounds a document with its white space: the length of
+// PolicyDocument in the API reference of PutUserPolicy.
+const maxDocumentLength = 131_072
+
 var (
-	sidRegexp    = regexp.MustCompile(`^[A-Za-z0-9]*$`)
-	actionRegexp = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?]+|\*:\*|\*)$`)
-	// Operators are words, after "ForAnyValue:" or "ForAllValues:" at most.
-	operatorRegexp = regexp.MustCompile(`^(ForAnyValue:|ForAllValues:)?[A-Za-z]+$`)
+	sidRegexp     = regexp.MustCompile(`^[A-Za-z0-9]*$`)
+	serviceRegexp = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
+	actionRegexp  = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?]+|\*:\*|\*)$`)
+	// IAM user guide, reference_policies_elements_condition_operators.
+	operatorRegexp = regexp.MustCompile(`^(ForAnyValue:|ForAllValues:)?(Null|(` +
+		`String((Not)?Equals(IgnoreCase)?|(Not)?Like)|` +
+		`(Numeric|Date)((Not)?Equals|(LessThan|GreaterThan)(Equals)?)|` +
+		`Bool|BinaryEquals|(Not)?IpAddress|Arn(Not)?(Equals|Like))(IfExists)?)$`)
 )
 
 // minifyPolicy returns the document without white space between its tokens.
@@ -37,9 +45,12 @@ func minifyPolicy(document string) (string, error) {
 // so that a role cannot be written that fails when a credential is read.
 // partition, if known, is the only one its resources may name.
 func validatePolicyDocument(field, document, partition string) error {
+	if len(document) > maxDocumentLength {
+		return refuse("%s has %d characters: use at most %d, white space included", field, len(document), maxDocumentLength)
+	}
 	policy, err := decodeObject(document)
 	if err != nil {
-		return refuse("%s is not a JSON object: %s", field, err)
+		return refuse("%s is not a JSON object with \"Version\" and \"Statement\": %s", field, err)
 	}
 	if i := strings.IndexFunc(document, func(r rune) bool { return r > 0xFF }); i >= 0 {
 		// The pattern of PolicyDocument in the API reference of PutUserPolicy.
@@ -184,11 +195,16 @@ func checkResource(resource, partition string) error {
 		return nil
 	}
 	parts := strings.SplitN(resource, ":", 6)
-	if len(parts) < 6 || parts[0] != "arn" || parts[2] == "" || parts[5] == "" {
+	if len(parts) < 6 || parts[0] != "arn" || parts[5] == "" {
 		return fmt.Errorf(`%q is not a resource: use an ARN (arn:partition:service:region:account:resource) or "*"`, resource)
 	}
-	if parts[1] != "*" && !partitionRegexp.MatchString(parts[1]) && !strings.Contains(parts[1], "${") {
-		return fmt.Errorf("%q has no valid partition (aws, aws-cn, aws-us-gov, …)", resource)
+	// Policy variables are for the part after the fifth colon, wildcards for all
+	// but the service (IAM user guide, reference_policies_elements_resource).
+	if parts[1] != "*" && !partitionRegexp.MatchString(parts[1]) {
+		return fmt.Errorf("%q has no valid partition: use aws, aws-cn, aws-us-gov, … or \"*\"", resource)
+	}
+	if !serviceRegexp.MatchString(parts[2]) {
+		return fmt.Errorf("%q does not name a service: its third part takes no wildcards or variables", resource)
 	}
 	if partition != "" && partitionRegexp.MatchString(parts[1]) && parts[1] != partition {
 		return fmt.Errorf("%q is of partition %q, the integration's account is in %q", resource, parts[1], partition)
@@ -203,8 +219,11 @@ func checkCondition(condition any) error {
 	}
 	for _, operator := range sortedKeys(operators) {
 		keys, ok := operators[operator].(map[string]any)
-		if !ok || !operatorRegexp.MatchString(operator) {
-			return fmt.Errorf(`"Condition": %q must be an operator with an object of keys`, operator)
+		if !operatorRegexp.MatchString(operator) {
+			return fmt.Errorf(`"Condition": %q is not an operator (they are spelt exactly as in AWS's documentation)`, operator)
+		}
+		if !ok {
+			return fmt.Errorf(`"Condition": %q must have an object of keys`, operator)
 		}
 		for _, key := range sortedKeys(keys) {
 			if key == "" || !isConditionValue(keys[key]) {
