@@ -209,7 +209,9 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 			return logical.ErrorResponse(err.Error()), nil
 		}
 	}
-	return storedOrRefused(b.replaceIntegration(ctx, req.Storage, in, old != nil && reconnects))
+	// The default credentials can have changed accounts by themselves.
+	accountMayDiffer := old != nil && (reconnects || in.AccountID != old.AccountID)
+	return storedOrRefused(b.replaceIntegration(ctx, req.Storage, in, accountMayDiffer))
 }
 
 func (b *backend) verify(ctx context.Context, in *integration) (callerIdentity, error) {
@@ -231,7 +233,7 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, in 
 			return err
 		}
 	}
-	if err := checkRolePaths(ctx, s, in); err != nil {
+	if err := checkRoles(ctx, s, in); err != nil {
 		return err
 	}
 	if accountMayDiffer {
@@ -245,18 +247,30 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, in 
 	return putIntegration(ctx, s, in)
 }
 
-// checkRolePaths refuses a user_path that a role's own would lie outside of.
-func checkRolePaths(ctx context.Context, s logical.Storage, in *integration) error {
-	var outside []string
+// checkRoles refuses a user_path that a role's own would lie outside of, and a
+// username_template that cannot name a role's users.
+func checkRoles(ctx context.Context, s logical.Storage, in *integration) error {
+	var outside, unnamable []string
 	err := eachRole(ctx, s, func(r *role) {
-		if r.Integration == in.Name && !strings.HasPrefix(r.userPath(in), in.UserPath) {
+		if r.Integration != in.Name {
+			return
+		}
+		if !strings.HasPrefix(r.userPath(in), in.UserPath) {
 			outside = append(outside, r.Name)
 		}
+		if r.UsernameTemplate == "" && in.UsernameTemplate != "" && validateUsernameTemplate(in.UsernameTemplate, r.Name) != nil {
+			unnamable = append(unnamable, r.Name)
+		}
 	})
-	if err == nil && len(outside) > 0 {
+	switch {
+	case err != nil:
+		return err
+	case len(outside) > 0:
 		return refuse("%s: the user_path of role(s) %s does not begin with %q: change the roles first", fieldUserPath, some(outside), in.UserPath)
+	case len(unnamable) > 0:
+		return refuse("%s does not render valid names for role(s) %s: change it, or give the roles templates of their own first", fieldUsernameTemplate, some(unnamable))
 	}
-	return err
+	return nil
 }
 
 // checkAccountOfUsers refuses to re-point an integration while users that it

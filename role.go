@@ -139,7 +139,7 @@ func validateUnique(field string, values []string) error {
 			seen[folded] = true
 			continue
 		}
-		return refuse("%s: %q stands there twice", field, value)
+		return refuse("%s: %q stands there twice, case ignored: give it once", field, value)
 	}
 	return nil
 }
@@ -176,11 +176,12 @@ func (r *role) validateNaming(in *integration) error {
 		}
 		errs = append(errs, err)
 	}
-	// The integration's template was checked for the longest role name.
-	if r.UsernameTemplate != "" {
-		errs = append(errs, validateUsernameTemplate(r.UsernameTemplate, r.Name))
+	err := validateUsernameTemplate(r.usernameTemplate(in), r.Name)
+	if err != nil && r.UsernameTemplate == "" {
+		// What it renders depends on the role's name.
+		err = refuse("%s (the template is that of integration %q: give the role one of its own, or another name)", err, in.Name)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, err)...)
 }
 
 func (r *role) validateTTLs() error {
@@ -188,7 +189,7 @@ func (r *role) validateTTLs() error {
 	case r.DefaultTTL <= 0:
 		return refuse("%s must be at least 1s: there is no credential without an end", fieldDefaultTTL)
 	case r.MaxTTL > 0 && r.DefaultTTL > r.MaxTTL:
-		return refuse("%s (%s) is longer than %s (%s)", fieldDefaultTTL, r.DefaultTTL, fieldMaxTTL, r.MaxTTL)
+		return refuse("%s (%s) is longer than %s (%s): lower the one or raise the other", fieldDefaultTTL, r.DefaultTTL, fieldMaxTTL, r.MaxTTL)
 	}
 	return nil
 }
