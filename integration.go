@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -25,11 +27,13 @@ const (
 	// maxExternalIDLength and the patterns below are those of the STS API
 	// reference of AssumeRole.
 	maxExternalIDLength = 1224
+	// maxEndpointLength is far beyond any host's name, which has at most 253.
+	maxEndpointLength = 1024
 )
 
 var (
 	accessKeyRegexp   = regexp.MustCompile(`^[A-Za-z0-9_]{16,128}$`)
-	regionRegexp      = regexp.MustCompile(`^[a-z]{2,8}(-[a-z0-9]+)+$`)
+	regionRegexp      = regexp.MustCompile(`^[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}$`)
 	externalIDRegexp  = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{2,}$`)
 	sessionNameRegexp = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
 	// The IAM API admits more characters in a path; the user guide does not.
@@ -176,7 +180,9 @@ func validateEndpoint(field, value string) error {
 	}
 	u, err := url.Parse(value)
 	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
+	case len(value) > maxEndpointLength:
+		return refuse("%s has %d characters: use at most %d", field, len(value), maxEndpointLength)
+	case err != nil || u.Hostname() == "" || u.Opaque != "" || !isPort(u.Port()):
 		return refuse("%s: %q is not a URL: use https://host[:port]", field, value)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return refuse("%s must not hold credentials, a query or a fragment: use https://host[:port]", field)
@@ -186,17 +192,23 @@ func validateEndpoint(field, value string) error {
 	return refuse("%s: %q would send credentials in the clear: use https (http is for a loopback address only)", field, value)
 }
 
+// isPort also takes none. url.Parse lets any number pass.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func validateUserPath(path string) error {
-	if !userPathRegexp.MatchString(path) {
-		return refuse("%s: %q is not an IAM path: begin and end it with '/', with letters, digits and +=,.@_- between", fieldUserPath, path)
+func validateUserPath(userPath string) error {
+	if !userPathRegexp.MatchString(userPath) {
+		return refuse("%s: %q is not an IAM path: begin and end it with '/', with letters, digits and +=,.@_- between", fieldUserPath, userPath)
 	}
-	if longest := maxPathLength - mountSegmentLength - 1; len(path) > longest {
-		return refuse("%s has %d characters: use at most %d, since the mount's own segment is appended", fieldUserPath, len(path), longest)
+	if longest := maxPathLength - mountSegmentLength - 1; len(userPath) > longest {
+		return refuse("%s has %d characters: use at most %d, since the mount's own segment is appended", fieldUserPath, len(userPath), longest)
 	}
 	return nil
 }
@@ -214,14 +226,20 @@ func validateARN(field, value, kind string) error {
 	if !ok || !arnNameRegexp.MatchString(name) {
 		return refuse("%s: %q does not name a %s: use arn:<partition>:iam::<account>:%s/<name>", field, value, kind, kind)
 	}
+	if dir, base := path.Split("/" + name); len(dir) > maxPathLength || len(base) > maxNameLengths[kind] {
+		return refuse("%s: %q has a path of %d characters and a name of %d: use at most %d and %d",
+			field, value, len(dir), len(base), maxPathLength, maxNameLengths[kind])
+	}
 	return nil
 }
 
 var (
 	partitionRegexp = regexp.MustCompile(`^aws(-[a-z]+)*$`)
 	accountRegexp   = regexp.MustCompile(`^[0-9]{12}$`)
-	// A path of at most 512 characters and a name of at most 128.
-	arnNameRegexp = regexp.MustCompile(`^([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]{1,128}$`)
+	// A name, after a path if it has one.
+	arnNameRegexp = regexp.MustCompile(`^([A-Za-z0-9+=,.@_-]+/)*[A-Za-z0-9+=,.@_-]+$`)
+	// maxNameLengths are IAM's by what the name is of (reference_iam-quotas).
+	maxNameLengths = map[string]int{"policy": 128, "role": 64}
 )
 
 func getIntegration(ctx context.Context, s logical.Storage, name string) (*integration, error) {
