@@ -87,8 +87,9 @@ func newBackend(uuid string) *backend {
 	}
 	for _, path := range b.Paths {
 		for _, operation := range path.Operations {
-			op := operation.(*framework.PathOperation)
-			op.Callback = strict(op.Callback)
+			if op, ok := operation.(*framework.PathOperation); ok {
+				op.Callback = strict(op.Callback)
+			}
 		}
 	}
 	return b

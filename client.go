@@ -243,7 +243,7 @@ func mayHaveHappened(err error) bool {
 		return answer.HTTPStatusCode() >= http.StatusInternalServerError
 	}
 	var op *net.OpError
-	return !(errors.As(err, &op) && op.Op == "dial")
+	return !errors.As(err, &op) || op.Op != "dial"
 }
 
 // iamOptions points the IAM client at the integration's endpoint. The rest of

@@ -40,7 +40,8 @@ func storageBreakages(op, key string, nth int) []breakage {
 			if o != op || !matchesKey(key, k) {
 				return true, nil
 			}
-			if seen++; seen != nth {
+			seen++
+			if seen != nth {
 				return true, nil
 			}
 			then()

@@ -224,13 +224,13 @@ func fieldNames(schema map[string]*framework.FieldSchema) []string {
 // update keeps what it does not mention.
 func setField[T any](d *framework.FieldData, name string, dst *T) {
 	if value, ok := d.GetOk(name); ok {
-		*dst = value.(T)
+		*dst = value.(T) //nolint:errcheck // a type other than the schema's is a mistake in the code: panic
 	}
 }
 
 // setDuration is setField for framework.TypeDurationSecond.
 func setDuration(d *framework.FieldData, name string, dst *time.Duration) {
 	if value, ok := d.GetOk(name); ok {
-		*dst = time.Duration(value.(int)) * time.Second
+		*dst = time.Duration(value.(int)) * time.Second //nolint:errcheck // as in setField
 	}
 }

@@ -118,8 +118,7 @@ func integrationName(d *framework.FieldData) (string, error) {
 func (b *backend) integrationExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	name, err := integrationName(d)
 	if err != nil {
-		// The handler refuses it in its own words.
-		return false, nil //nolint:nilerr // see above
+		return false, nil //nolint:nilerr // the handler refuses it in its own words
 	}
 	in, err := getIntegration(ctx, req.Storage, name)
 	return in != nil, err

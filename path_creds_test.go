@@ -2,7 +2,6 @@ package awsiam
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -95,7 +94,7 @@ func TestCredsTellsWhatARetryCanMend(t *testing.T) {
 func TestCredsRefusesWhatIsNotThere(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.refused(logical.ReadOperation, "creds/nothing", nil, "role", `"nothing"`)
-	require.Zero(t, len(e.aws.Calls()))
+	require.Empty(t, e.aws.Calls())
 }
 
 // IAM is eventually consistent: the calls after CreateUser may be told that
@@ -139,11 +138,11 @@ func TestCredsIsUndoneWhenTheCallerGoesAway(t *testing.T) {
 
 func TestCredsNeedsItsRecord(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.storage.on(func(op, key string) (bool, error) { return op != "put", failIf(op == "put") })
+	e.storage.on(func(op, _ string) (bool, error) { return op != "put", failIf(op == "put") })
 	_, err := e.do(logical.ReadOperation, "creds/app", nil)
 	require.ErrorIs(t, err, errInjected)
 	var coded logical.HTTPCodedError
-	require.False(t, errors.As(err, &coded), "storage is Vault's fault, a 500")
+	require.NotErrorAs(t, err, &coded, "storage is Vault's fault, a 500")
 	require.Empty(t, e.aws.Calls(), "AWS was called before the record was written")
 }
 

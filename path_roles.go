@@ -81,8 +81,7 @@ func (b *backend) pathRoles() []*framework.Path {
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	name := d.Get(fieldRole).(string)
 	if validateName(fieldRole, name) != nil {
-		// The handler refuses it in its own words.
-		return false, nil
+		return false, nil //nolint:nilerr // the handler refuses it in its own words
 	}
 	r, err := getRole(ctx, req.Storage, name)
 	return r != nil, err
