@@ -231,6 +231,7 @@ func setField[T any](d *framework.FieldData, name string, dst *T) {
 // setDuration is setField for framework.TypeDurationSecond.
 func setDuration(d *framework.FieldData, name string, dst *time.Duration) {
 	if value, ok := d.GetOk(name); ok {
-		*dst = time.Duration(value.(int)) * time.Second //nolint:errcheck // as in setField
+		seconds := value.(int) //nolint:errcheck // as in setField
+		*dst = time.Duration(seconds) * time.Second
 	}
 }
