@@ -107,6 +107,11 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 		return nil, refuse("integration %q was verified for account %s, but its credentials now belong to %s in account %s: write %s again",
 			in.Name, in.AccountID, identity.ARN, identity.AccountID, in.path())
 	}
+	// An integration that was stored unverified meets the checks here.
+	verified := *in
+	if err := verified.setIdentity(identity); err != nil {
+		return nil, err
+	}
 	conn.accountID = identity.AccountID
 	return conn, nil
 }

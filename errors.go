@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
@@ -66,25 +67,41 @@ func retryable(err error) bool {
 	return slices.Contains(passingCodes, answer.ErrorCode())
 }
 
-// describe renders an error of the SDK for people: AWS's code, message and
-// request id, without the SDK's wrapping.
+// describe renders an error for people, in one line: as it is worded, but with
+// AWS's code, message and request id for the SDK's own wrapping of them.
 func describe(err error) string {
+	return strings.ReplaceAll(reword(err), "\n", "; ")
+}
+
+func reword(err error) string {
+	text := err.Error()
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
+	case *smithy.OperationError:
+		return describeAnswer(e)
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			text = strings.Replace(text, inner.Error(), reword(inner), 1)
+		}
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			text = strings.Replace(text, inner.Error(), reword(inner), 1)
+		}
+	}
+	return text
+}
+
+func describeAnswer(err *smithy.OperationError) string {
 	var answer smithy.APIError
 	if !errors.As(err, &answer) {
 		return err.Error()
 	}
-	var operation *smithy.OperationError
-	what := "AWS"
-	if errors.As(err, &operation) {
-		what = fmt.Sprintf("%s:%s", operation.Service(), operation.Operation())
-	}
-	text := fmt.Sprintf("%s: %s: %s", what, answer.ErrorCode(), answer.ErrorMessage())
+	text := fmt.Sprintf("%s:%s: %s: %s", err.Service(), err.Operation(), answer.ErrorCode(), answer.ErrorMessage())
 	var response *awshttp.ResponseError
 	if errors.As(err, &response) && response.ServiceRequestID() != "" {
 		text += fmt.Sprintf(" (request id %s)", response.ServiceRequestID())
 	}
 	if slices.Contains(passingCodes, answer.ErrorCode()) {
-		text += "; AWS is throttling this account: try again"
+		text += "; try again"
 	}
 	return text
 }

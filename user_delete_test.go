@@ -121,6 +121,7 @@ func TestRevocationSaysWhatHoldsTheUser(t *testing.T) {
 
 	err := e.revoke(l)
 	require.ErrorContains(t, err, "DeleteConflict")
+	require.ErrorContains(t, err, "login profile: IAM:DeleteLoginProfile: AccessDenied", "what holds it, and why it stayed")
 	user, ok := e.acct.User(l.username())
 	require.True(t, ok)
 	require.Empty(t, user.AccessKeys, "the key dies whatever holds the user")
@@ -175,7 +176,12 @@ func TestRevocationDoesNotTakeADenialForSuccess(t *testing.T) {
 			_, e.key = e.acct.AddUser("/", "crippled", policy)
 			e.write("config", e.connection(e.key))
 
-			require.ErrorContains(t, e.revoke(l), "AccessDenied")
+			err := e.revoke(l)
+			require.ErrorContains(t, err, "IAM:DeleteUser: AccessDenied: ")
+			require.NotContains(t, err.Error(), "operation error")
+			if name == "nothing allowed" {
+				require.ErrorContains(t, err, "grant iam:ListAccessKeys")
+			}
 			require.Len(t, e.issuedUsers(), 1)
 			require.Equal(t, stateDeleting, e.records()[l.username()].State)
 		})
