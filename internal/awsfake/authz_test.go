@@ -148,6 +148,7 @@ func TestAuthorization(t *testing.T) {
 		"moving with both":                     {[]string{statement("Allow", "iam:UpdateUser", onVault)}, move("bob", "/vault/b/"), ""},
 		"variables with a version":             {[]string{statement("Allow", "iam:*", "arn:aws:iam::*:user/ops/${aws:username}")}, get("caller"), ""},
 		"variables without one are text":       {[]string{version1(`{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::*:user/ops/${aws:username}"}`)}, get("caller"), "AccessDenied"},
+		"variables with the old one are text":  {[]string{`{"Version":"2008-10-17",` + version1(`{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::*:user/ops/${aws:username}"}`)[1:]}, get("caller"), "AccessDenied"},
 		"a variable's value is no wildcard":    {[]string{statement("Allow", "iam:*", "arn:aws:iam::*:user/${*}")}, get("bob"), "AccessDenied"},
 		"an unknown variable matches nothing":  {[]string{statement("Allow", "iam:*", "arn:aws:iam::*:user/*${aws:nothing}")}, get("bob"), "AccessDenied"},
 		"an unknown variable with a fall-back": {[]string{statement("Allow", "iam:*", "arn:aws:iam::*:user/vault/a/${aws:nothing, 'bob'}")}, get("bob"), ""},

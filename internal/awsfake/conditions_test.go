@@ -39,6 +39,7 @@ func TestConditions(t *testing.T) {
 		{`{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/ops/*"}}`, true},
 		{`{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::*:user/ops/caller%d"}}`, true},
 		{`{"ArnLike":{"aws:PrincipalArn":"arn:aws:*/ops/*"}}`, false},
+		{`{"ArnEquals":{"aws:PrincipalArn":"arn:aws:*/ops/*"}}`, false},
 		{`{"ArnNotLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/ops/*"}}`, false},
 		{`{"ArnNotEquals":{"aws:PrincipalArn":"arn:aws:iam::*:role/*"}}`, true},
 		{`{"StringEquals":{"aws:PrincipalAccount":"111122223333"}}`, true},

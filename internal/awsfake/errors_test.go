@@ -89,3 +89,13 @@ func TestErrors(t *testing.T) {
 		})
 	}
 }
+
+// TestTrustPoliciesMayHaveAnID, unlike identity policies.
+func TestTrustPoliciesMayHaveAnID(t *testing.T) {
+	w := newWorld(t)
+	w.Account(testAccount)
+	s := &subject{backend: backend{iam: w.root()}}
+	status, body := s.raw(t, "iam", "Action=CreateRole&Version=2010-05-08&RoleName=x&AssumeRolePolicyDocument="+
+		`{"Id":"mine","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":"*"}}`)
+	require.Equal(t, http.StatusOK, status, body)
+}

@@ -2,6 +2,7 @@ package awsfake_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,6 +222,8 @@ func TestCallsGoingOn(t *testing.T) {
 	w := newWorld(t)
 	w.Account(testAccount).AddUser("/", "bob")
 	proceed := make(chan struct{})
+	release := sync.OnceFunc(func() { close(proceed) })
+	t.Cleanup(release) // or a failed test would wait for its server for ever
 	w.Inject(awsfake.Fault{Action: "GetUser", Hook: func(awsfake.Call) { <-proceed }})
 	done := make(chan error, 1)
 	go func() {
@@ -231,7 +234,7 @@ func TestCallsGoingOn(t *testing.T) {
 	require.Eventually(t, func() bool { return len(w.Calls()) == 1 }, 10*time.Second, time.Millisecond)
 	require.Zero(t, w.Calls()[0].End)
 	require.NoError(t, w.who(t.Context(), w.Account(testAccount).Root()), "others are served meanwhile")
-	close(proceed)
+	release()
 	require.NoError(t, <-done)
 	require.NotZero(t, w.Calls()[0].End)
 }

@@ -8,7 +8,7 @@ type Lag struct {
 	Key         time.Duration // a new access key is InvalidClientTokenId for so long
 	KeyDeletion time.Duration // a deleted access key goes on working for so long
 	Policy      time.Duration // a user's policy put, attached or removed takes effect so late, directly or through a group
-	User        time.Duration // a new user is answered as not existing for so long, on every call but those of its own and CreateUser
+	User        time.Duration // a new user is answered as not existing for so long, on every call but CreateUser
 }
 
 // SetLag sets how late the effects of calls to come show.

@@ -86,7 +86,7 @@ func TestUserLag(t *testing.T) {
 	ctx, root, acct := t.Context(), w.root(), w.Account(testAccount)
 	_, scoped := acct.AddUser("/", "scoped", statement("Allow", "iam:*", onVault))
 	w.SetLag(awsfake.Lag{User: lag})
-	require.NoError(t, create("/vault/", "bob")(ctx, root))
+	require.NoError(t, create("/vault/", "bob", withTag("team", "blue"))(ctx, root))
 	requireCode(t, "EntityAlreadyExists", create("/vault/", "bob")(ctx, root), "names are taken at once")
 	remove := func(c *iam.Client) error {
 		_, err := c.DeleteUser(ctx, &iam.DeleteUserInput{UserName: aws.String("bob")})
@@ -96,6 +96,8 @@ func TestUserLag(t *testing.T) {
 	requireCode(t, "NoSuchEntity", attach("bob", readOnly)(ctx, root))
 	requireCode(t, "NoSuchEntity", remove(root))
 	requireCode(t, "AccessDenied", remove(w.iam(scoped)), "a user not yet there has no path")
+	_, tagged := acct.AddUser("/", "tagged", statement("Allow", "iam:*", "*", `{"StringEquals":{"aws:ResourceTag/team":"blue"}}`))
+	requireCode(t, "AccessDenied", get("bob")(ctx, w.iam(tagged)), "nor tags")
 	_, err := root.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("bob")})
 	requireCode(t, "NoSuchEntity", err)
 	listed, err := root.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: aws.String("/vault/")})
@@ -105,5 +107,6 @@ func TestUserLag(t *testing.T) {
 	require.True(t, exists, "tests see what is")
 	w.Advance(lag)
 	require.NoError(t, get("bob")(ctx, root))
+	require.NoError(t, get("bob")(ctx, w.iam(tagged)))
 	require.NoError(t, remove(w.iam(scoped)))
 }

@@ -113,7 +113,7 @@ func (q *request) user() (*user, error) {
 	return nil, fail("NoSuchEntity", "The user with name %s cannot be found.", name)
 }
 
-// sees tells whether the news of a user has reached the caller.
+// sees tells whether the news of a user has spread.
 func (q *request) sees(u *user) bool {
-	return !q.now.Before(u.visibleFrom) || q.caller.user == u
+	return !q.now.Before(u.visibleFrom)
 }

@@ -11,6 +11,15 @@ import (
 // maxBody is beyond what any IAM call needs.
 const maxBody = 1 << 20
 
+// A long answer waits a moment. smithy-go (seen in 1.28.8) closes the body of its request as soon as
+// the answer begins; if net/http has yet to look for the end of that body it takes the close for a
+// failed write and cuts the connection, in the midst of an answer that did not fit its first read of
+// 4 KiB. No network is fast enough to lose this race; a server in the same process often is.
+const (
+	longAnswer      = 2 << 10
+	longAnswerPause = 10 * time.Millisecond
+)
+
 // ServeHTTP answers one call of IAM or STS.
 func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -38,6 +47,9 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if ans == nil {
 		// Cuts the connection without a word; the standard library does not log this panic.
 		panic(http.ErrAbortHandler)
+	}
+	if len(ans.body) > longAnswer {
+		wait(r.Context(), longAnswerPause)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/xml")
