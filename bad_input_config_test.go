@@ -12,11 +12,7 @@ const testRoleARN = "arn:aws:iam::111122223333:role/"
 
 // badConnections are values that a config write must refuse, by field, and how
 // the refusal is recognised.
-var badConnections = map[string][]struct {
-	what  string
-	value any
-	says  string
-}{
+var badConnections = map[string][]badValue{
 	"access_key": {
 		{"missing", absent, "give both"}, {"too short by one", long(15), "16 to 128"}, {"too long by one", long(129), "16 to 128"},
 		{"wrong character", "AKIAIOSFODNN7EXAMPL-", "letters, digits"}, {"temporary", "ASIAIOSFODNN7EXAMPLE", "use the key of an IAM user"},
