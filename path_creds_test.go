@@ -91,6 +91,19 @@ func TestCredsTellsWhatARetryCanMend(t *testing.T) {
 	}
 }
 
+// A name that was drawn before must not overwrite the record of its user.
+func TestCredsRefusesANameOnRecord(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	r, err := getRole(t.Context(), e.storage, "app")
+	require.NoError(t, err)
+	r.UsernameTemplate = l.username() // past the check of the write
+	require.NoError(t, putRole(t.Context(), e.storage, r))
+	e.refused(logical.ReadOperation, "creds/app", nil, "drawn twice", "username_template")
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}
+
 func TestCredsRefusesWhatIsNotThere(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.refused(logical.ReadOperation, "creds/nothing", nil, "role", `"nothing"`)

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
@@ -29,11 +30,11 @@ func TestReaperDeletesAUserWhoseLeaseWasNeverStored(t *testing.T) {
 func TestReaperSparesARenewedUser(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	l := e.issue("app", nil)
-	e.b.reaper.schedule(l.username(), time.Time{}) // as if the renewal came after it was found due
+	e.reap() // knows all records now
 	e.advance(20 * time.Minute)
 	_, err := e.renew(l, time.Hour)
 	require.NoError(t, err)
-	e.b.reaper.schedule(l.username(), time.Time{})
+	e.b.reaper.schedule(l.username(), time.Time{}) // as if it was found due before the renewal
 	e.advance(30 * time.Minute)
 	e.reap()
 	require.Len(t, e.issuedUsers(), 1)
@@ -168,6 +169,33 @@ func TestCleanStopsTheReaper(t *testing.T) {
 	e.b.reaper.start(e.storage)
 	require.False(t, e.b.reaper.running, "no pass begins after it")
 	require.Len(t, e.records(), 1, "the record stays for the next process")
+}
+
+func TestReaperLeavesTheWorkToTheNodeThatMayWrite(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.advance(time.Hour)
+	e.system.ReplicationStateVal = consts.ReplicationPerformanceStandby
+	_, err := e.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: e.storage})
+	require.NoError(t, err)
+	e.b.Cleanup(t.Context()) // waits for a pass, if there is one
+	require.Len(t, e.records(), 1)
+}
+
+// A creation that was held up so long that the reaper took it for abandoned
+// must not be handed out. Break it by activating whatever the record says.
+func TestReaperWinsOverACreationThatWasHeldUp(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
+	e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Count: 1, Hook: func(awsfake.Call) {
+		e.advance(6 * time.Minute)
+		e.reap()
+	}})
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.ErrorContains(t, err, "given up")
+	remove()
+	e.finish()
+	e.requireNothingLeft()
 }
 
 func TestReaperCostsNothingForHealthyUsers(t *testing.T) {

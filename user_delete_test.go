@@ -283,6 +283,40 @@ func TestAUserInAnotherAccountIsLeftAlone(t *testing.T) {
 	require.Len(t, e.records(), 1)
 }
 
+// A lease whose user is long gone must not end another user of that name.
+func TestRevocationSparesALaterUserOfTheName(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	require.NoError(t, e.b.changeUser(t.Context(), e.storage, l.username(), func(u *userRecord) (bool, error) {
+		u.AccessKeyID = "AKIALATERUSEROFTHENAME"
+		return true, nil
+	}))
+	require.NoError(t, e.revoke(l))
+	require.Len(t, e.issuedUsers(), 1)
+	require.Len(t, e.records(), 1)
+}
+
+// The process goes while deletion has the user made again to learn whether it
+// was gone. Break it by not setting RecreatedAt.
+func TestACrashWhileRecreatingLeavesNothing(t *testing.T) {
+	byPath := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::*:user/vault/*"}]}`
+	for name, policy := range map[string]string{"core": corePolicy, "and GetUser": byPath} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			l := e.issue("app", nil)
+			e.deleteByHand(l.username())
+			e.advance(10 * time.Minute)
+			e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Skip: 1, Count: 1, LostBefore: true, Hook: func(awsfake.Call) { e.kill() }})
+			require.Error(t, e.revoke(l))
+			e.heal()
+			require.Len(t, e.issuedUsers(), 1)
+			e.finish()
+			e.requireNothingLeft()
+		})
+	}
+}
+
 func TestAStrayKeyOfALostAnswerIsDropped(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
