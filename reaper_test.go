@@ -178,7 +178,7 @@ func TestReaperLeavesTheWorkToTheNodeThatMayWrite(t *testing.T) {
 	e.system.ReplicationStateVal = consts.ReplicationPerformanceStandby
 	_, err := e.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: e.storage})
 	require.NoError(t, err)
-	e.b.Cleanup(t.Context()) // waits for a pass, if there is one
+	e.b.reaper.done.Wait() // for a pass, if there is one
 	require.Len(t, e.records(), 1)
 }
 
