@@ -226,7 +226,10 @@ func checkCondition(condition any) error {
 			return fmt.Errorf(`"Condition": %q must have an object of keys`, operator)
 		}
 		for _, key := range sortedKeys(keys) {
-			if key == "" || !isConditionValue(keys[key]) {
+			if prefix, name, _ := strings.Cut(key, ":"); prefix == "" || name == "" {
+				return fmt.Errorf(`"Condition": %q of %q is not a key: use "aws:Key" or "service:Key"`, key, operator)
+			}
+			if !isConditionValue(keys[key]) {
 				return fmt.Errorf(`"Condition": %q of %q must be a string, number or boolean, or a list of them`, key, operator)
 			}
 		}
