@@ -19,6 +19,8 @@ import (
 const (
 	accessDenied = "AccessDenied"
 	noSuchEntity = "NoSuchEntity"
+
+	entityAlreadyExists = "EntityAlreadyExists"
 	// invalidKey is what AWS answers to a key that it does not know (yet, or
 	// any more), despite the name.
 	invalidKey = "InvalidClientTokenId"

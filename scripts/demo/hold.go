@@ -17,7 +17,11 @@ func (d *demo) holdUntilInterrupted(ctx context.Context) {
 		fmt.Fprintf(d.out, "    %s\n", line)
 	}
 	fmt.Fprintln(d.out)
-	d.out.line("Then the commands above work there; those with ~ if you have the AWS CLI, which these lines make the account's administrator. For example:")
+	administrator := "with your own AWS credentials"
+	if !d.realAWS {
+		administrator = "as these lines make you the account's administrator"
+	}
+	d.out.line("Then the commands above work there; those with ~ if you have the AWS CLI, " + administrator + ". For example:")
 	l := d.leases[userRole]
 	d.out.command("$", shellCommand("vault", "read", mount+"creds/"+summaryRole, "ttl=10m"))
 	d.out.command("$", shellCommand("vault", "lease", "renew", "-increment=1h", l.id))

@@ -74,10 +74,12 @@ func (u *integrationUser) createUser() call {
 	}}
 }
 
-// refusedOutright says that AWS answered that it did nothing.
+// refusedOutright says that AWS answered that it made no user. That the user
+// exists already is no such answer: nobody else draws its name, so that it was
+// made by an attempt whose answer was lost.
 func refusedOutright(err error) bool {
 	var answer *smithyhttp.ResponseError
-	return errors.As(err, &answer) && answer.HTTPStatusCode()/100 == 4
+	return errors.As(err, &answer) && answer.HTTPStatusCode()/100 == 4 && !hasCode(err, entityAlreadyExists)
 }
 
 func (u *integrationUser) putPolicy(policy string) call {

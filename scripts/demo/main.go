@@ -26,6 +26,9 @@ import (
 // most 75 s, a Vault that does not stop by itself 30 s.
 const cleanUpTimeout = 4 * time.Minute
 
+// logLines is how much of Vault's log a failure shows; all of it is kept.
+const logLines = 10
+
 // demo is one run.
 type demo struct {
 	options
@@ -86,14 +89,14 @@ func (d *demo) run(ctx context.Context) bool {
 	started := time.Now()
 	err := d.tell(ctx)
 	if errors.Is(err, errDeclined) {
-		d.out.line("Nothing was created.")
+		d.out.failure("Nothing was created", "")
 		return false
 	}
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		err = errors.New("interrupted")
-		d.out.failure("Interrupted" + d.out.where())
+		d.out.failure("Interrupted"+d.out.where(), "")
 	default:
 		d.out.failure("FAILED"+d.out.where(), err.Error())
 		d.showLog()
@@ -146,6 +149,9 @@ func (d *demo) atEnd(f func(context.Context) error) { d.cleanUp = append(d.clean
 
 // cleanAll undoes everything, last made first, and goes on when something fails.
 func (d *demo) cleanAll(ctx context.Context) error {
+	if len(d.cleanUp) == 0 {
+		return nil
+	}
 	d.out.heading("Cleaning up")
 	var errs []error
 	for _, f := range slices.Backward(d.cleanUp) {
@@ -165,8 +171,8 @@ func (d *demo) showLog() {
 		d.out.line("Vault's log cannot be read: " + err.Error())
 		return
 	}
-	d.out.line("Vault's log ends with:")
-	d.out.block(lastLines(string(log), 15))
+	d.out.heading("Vault's log ends with")
+	d.out.block(lastLines(string(log), logLines))
 	if kept, err := keepLog(log); err != nil {
 		d.out.line("The log could not be kept: " + err.Error())
 	} else {

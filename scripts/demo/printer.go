@@ -120,10 +120,10 @@ func (p *printer) verdict(colour, word, text string) {
 
 func (p *printer) success(text string) { fmt.Fprintf(p, "  %s\n", p.paint(green, text)) }
 
-func (p *printer) failure(title string, details ...string) {
+func (p *printer) failure(title, details string) {
 	fmt.Fprintf(p, "\n%s\n", p.paint(red, title))
-	for _, detail := range details {
-		p.block(detail)
+	for line := range strings.Lines(details) {
+		p.line(line)
 	}
 }
 

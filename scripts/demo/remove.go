@@ -41,41 +41,41 @@ func (d *demo) unmount(ctx context.Context) error {
 // removeFromAWS removes whatever the demo has made in AWS and is still there.
 // It runs when Vault is gone and makes no more users.
 func (d *demo) removeFromAWS(ctx context.Context) error {
+	var issued, integration error
 	if d.issued.path != "" {
-		if err := d.removeIssued(ctx); err != nil {
-			return err // the integration user stays, for another attempt
-		}
+		issued = d.removeIssued(ctx)
 	}
 	if u := d.integration; u.exists {
-		if err := d.removeUser(ctx, u.name, u.made); err != nil {
-			return err
+		if integration = d.removeUser(ctx, u.name, u.made); integration == nil {
+			u.exists = false
+			d.out.line("Deleted the integration user " + u.name + ", its key and policy.")
 		}
-		u.exists = false
-		d.out.line("Deleted the integration user " + u.name + ", its key and policy.")
 	}
-	return nil
+	return errors.Join(issued, integration)
 }
 
 // removeIssued deletes the users that Vault has not deleted. There are some
 // only when something went wrong.
 func (d *demo) removeIssued(ctx context.Context) error {
-	for empty := 0; empty < emptyLooks; empty++ {
+	for empty := 0; empty < emptyLooks; {
 		users, err := usersBeneath(ctx, d.cloud.admin, d.issued.path)
 		if err != nil {
-			return fmt.Errorf("looking for users beneath %s in account %s, to delete them by hand if there are any: %w", d.issued.path, d.cloud.account, err)
+			return fmt.Errorf("account %s could not be searched for users beneath %s, delete them by hand if there are any: %w", d.cloud.account, d.issued.path, err)
 		}
+		empty++
 		for _, user := range users {
 			name := aws.ToString(user.UserName)
 			if err := d.removeUser(ctx, name, aws.ToTime(user.CreateDate)); err != nil {
 				return err
 			}
 			d.out.line("Deleted the issued user " + name + ", which Vault had not.")
-			empty = -1
+			empty = 0
 		}
 		if !pause(ctx, d.cloud.interval) {
 			return ctx.Err()
 		}
 	}
+	d.out.line("No user is left beneath " + d.issued.path + ".")
 	return nil
 }
 
