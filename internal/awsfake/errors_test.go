@@ -8,17 +8,19 @@ import (
 )
 
 // TestErrors: what each action answers when what it names is not there, or what it is given is
-// wrong. The account has the user bob and the role r.
+// wrong. The account has the users bob and eve and the role r.
 func TestErrors(t *testing.T) {
 	w := newWorld(t)
 	acct := w.Account(testAccount)
 	acct.AddUser("/", "bob")
+	acct.AddUser("/", "eve")
 	acct.AddRole("r", "arn:aws:iam::"+testAccount+":root")
 	s := &subject{backend: backend{iam: w.root()}}
 	const arn = "arn:aws:iam::111122223333:policy/none"
 	const doc = `&PolicyName=p&PolicyDocument={"Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}`
 	for query, want := range map[string]string{
 		"Action=UpdateUser&UserName=no&NewUserName=x":                                                                         "NoSuchEntity",
+		"Action=UpdateUser&UserName=bob&NewUserName=EVE":                                                                      "EntityAlreadyExists",
 		"Action=UpdateUser&UserName=bob&NewPath=x":                                                                            "ValidationError",
 		"Action=DeleteUser":                                                                                                   "ValidationError",
 		"Action=DeleteUser&UserName=no":                                                                                       "NoSuchEntity",

@@ -148,6 +148,14 @@ var dependentChecks = []check{
 		}
 		requireCode(t, "LimitExceeded", upload(newCertificate(t)))
 	}},
+	{"signing certificates: none twice", func(t tHelper, s *subject) {
+		name, body := s.user(t, "cert"), newCertificate(t)
+		in := &iam.UploadSigningCertificateInput{UserName: &name, CertificateBody: &body}
+		_, err := s.iam.UploadSigningCertificate(t.Context(), in)
+		require.NoError(t, err)
+		_, err = s.iam.UploadSigningCertificate(t.Context(), in)
+		requireCode(t, "DuplicateCertificate", err)
+	}},
 	{"service-specific credentials: two to a service", func(t tHelper, s *subject) {
 		name := s.user(t, "svc")
 		create := func() error {

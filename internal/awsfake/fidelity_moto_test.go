@@ -23,6 +23,7 @@ var motoDeviations = func() map[string]string {
 		"a key's owner is known by its new name":              "GetAccessKeyLastUsed keeps the old name",
 		"the owner of an unknown key is not told":             "answers NoSuchEntity",
 		"policies of AWS's own are attached":                  "has them only when told to load them",
+		"signing certificates: none twice":                    "are accepted twice",
 		"a policy in use is not deleted":                      "deletes it",
 		"a group with members is not deleted":                 "deletes it",
 		"a device in use is not deleted":                      "deletes it",

@@ -1,6 +1,7 @@
 package awsfake_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +130,7 @@ func TestAssumeRole(t *testing.T) {
 		"external id wrong":                      {account: testAccount, trusted: "user/bob", external: "s3cret", change: []func(*sts.AssumeRoleInput){externalID("guess")}, want: "AccessDenied"},
 		"external id missing":                    {account: testAccount, trusted: "user/bob", external: "s3cret", want: "AccessDenied"},
 		"no such role":                           {account: testAccount, trusted: "user/bob", change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { *in.RoleArn += "x" }}, want: "AccessDenied"},
+		"no such path":                           {account: testAccount, trusted: "user/bob", change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { *in.RoleArn = strings.Replace(*in.RoleArn, "role/", "role/x/", 1) }}, want: "AccessDenied"},
 		"too long":                               {account: testAccount, trusted: "user/bob", change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.DurationSeconds = aws.Int32(3601) }}, want: "ValidationError"},
 		"bad session name":                       {account: testAccount, trusted: "user/bob", change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.RoleSessionName = aws.String("a b") }}, want: "ValidationError"},
 	} {
@@ -209,6 +211,17 @@ func TestRoleChaining(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.assume(t, session, second)
 	require.NoError(t, err)
-	_, err = w.assume(t, acct.Root(), first)
+
+	trust := `{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":["` + info.ARN + `","` + first + `","` + testAccount + `"]}}}`
+	_, err = w.root().CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("long"), AssumeRolePolicyDocument: &trust, MaxSessionDuration: aws.Int32(7200)})
+	require.NoError(t, err)
+	long, twoHours := "arn:aws:iam::"+testAccount+":role/long", func(in *sts.AssumeRoleInput) { in.DurationSeconds = aws.Int32(7200) }
+	_, err = w.assume(t, key, long, twoHours)
+	require.NoError(t, err)
+	_, err = w.assume(t, session, long)
+	require.NoError(t, err)
+	_, err = w.assume(t, session, long, twoHours)
+	requireCode(t, "ValidationError", err, "an hour at most from role to role")
+	_, err = w.assume(t, acct.Root(), long)
 	requireCode(t, "AccessDenied", err, "root assumes no roles")
 }
