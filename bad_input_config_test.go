@@ -159,7 +159,7 @@ func TestGoodConnections(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := changed(e.connection(e.key), map[string]any{"verify_connection": false})
-			resp, err := e.do(logical.UpdateOperation, "config/b", asReceived(t, changed(body, changes)))
+			resp, err := e.do(logical.UpdateOperation, "config/b", changed(body, changes))
 			require.NoError(t, err)
 			require.False(t, resp.IsError(), "%v", resp)
 			shown := e.read("config/b")

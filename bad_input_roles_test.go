@@ -172,7 +172,7 @@ func TestGoodRoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			role := long(64)
-			resp, err := e.do(logical.UpdateOperation, "roles/"+role, asReceived(t, body))
+			resp, err := e.do(logical.UpdateOperation, "roles/"+role, body)
 			require.NoError(t, err)
 			require.False(t, resp.IsError(), "%v", resp)
 			require.Nil(t, resp, "a warning")

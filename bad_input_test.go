@@ -1,13 +1,11 @@
 package awsiam
 
 import (
-	"encoding/json"
 	"maps"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/jsonutil"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -37,7 +35,7 @@ func (e *env) requireRefused(t *testing.T, inputs []input) {
 			}
 			before := e.dump(t)
 			e.aws.ResetCalls()
-			resp, err := e.do(in.op, in.path, asReceived(t, in.data))
+			resp, err := e.do(in.op, in.path, in.data)
 			require.NoError(t, err)
 			require.True(t, resp.IsError(), "it was accepted: %v", resp)
 			require.Equal(t, before, e.dump(t), "storage changed")
@@ -64,16 +62,6 @@ func (e *env) dump(t *testing.T) map[string]string {
 		content[key] = string(entry.Value)
 	}
 	return content
-}
-
-// asReceived gives a body the types that it has after its way through Vault.
-func asReceived(t *testing.T, data map[string]any) map[string]any {
-	t.Helper()
-	encoded, err := json.Marshal(data)
-	require.NoError(t, err)
-	var received map[string]any
-	require.NoError(t, jsonutil.DecodeJSON(encoded, &received))
-	return received
 }
 
 // changed is a copy of a body with other values; absent removes a field.
@@ -217,13 +205,13 @@ func TestTypeChecks(t *testing.T) {
 	} {
 		fields := map[string]*framework.FieldSchema{"f": {Type: fieldType}}
 		for _, value := range c.good {
-			data := asReceived(t, map[string]any{"f": value})
+			data := asTransported(t, map[string]any{"f": value})
 			require.NoError(t, checkTypes(fields, data), "%s %#v", fieldType, value)
 			// The framework must take what the engine has let pass.
 			require.NoError(t, (&framework.FieldData{Raw: data, Schema: fields}).Validate(), "%s %#v", fieldType, value)
 		}
 		for _, value := range append(c.bad, nil) {
-			require.Error(t, checkTypes(fields, asReceived(t, map[string]any{"f": value})), "%s %#v", fieldType, value)
+			require.Error(t, checkTypes(fields, asTransported(t, map[string]any{"f": value})), "%s %#v", fieldType, value)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (e *env) do(op logical.Operation, path string, data map[string]any) (*logic
 func (e *env) doCtx(ctx context.Context, op logical.Operation, path string, data map[string]any) (*logical.Response, error) {
 	e.t.Helper()
 	req := &logical.Request{
-		Operation: op, Path: path, Data: data, Storage: e.storage, ID: "test-request",
+		Operation: op, Path: path, Data: asTransported(e.t, data), Storage: e.storage, ID: "test-request",
 		EntityID: "test-entity", DisplayName: "test-display", ClientTokenAccessor: "test-accessor",
 	}
 	if op == logical.UpdateOperation {
@@ -153,6 +153,17 @@ func (e *env) doCtx(ctx context.Context, op logical.Operation, path string, data
 		schema.ValidateResponse(e.t, schema.GetResponseSchema(e.t, e.b.Route(path), req.Operation), resp, true)
 	}
 	return resp, err
+}
+
+// asTransported is what arrives of a request's data: Vault's plugin protocol
+// sends it as JSON, so that all numbers are of type float64.
+func asTransported(t *testing.T, data map[string]any) map[string]any {
+	t.Helper()
+	encoded, err := json.Marshal(data)
+	require.NoError(t, err)
+	var decoded map[string]any
+	require.NoError(t, json.Unmarshal(encoded, &decoded))
+	return decoded
 }
 
 // must is do for what has to succeed.

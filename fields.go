@@ -2,8 +2,8 @@ package awsiam
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -110,22 +110,27 @@ func isBool(value any) bool {
 
 // isInt admits what reads the same in every base that the framework guesses.
 func isInt(value any) bool {
-	text := fmt.Sprint(value)
-	n, err := strconv.Atoi(text)
-	if err != nil || strconv.Itoa(n) != text {
-		return false
-	}
-	switch value.(type) {
-	case int, int64, string, json.Number:
-		return true
+	switch v := value.(type) {
+	case float64:
+		return isWhole(v)
+	case string:
+		n, err := strconv.Atoi(v)
+		return err == nil && strconv.Itoa(n) == v
 	}
 	return false
 }
 
+// isWhole is for numbers in JSON: Vault's plugin protocol decodes them to
+// float64, which is exact up to 2^53.
+func isWhole(number float64) bool {
+	return number == math.Trunc(number) && math.Abs(number) <= 1<<53
+}
+
 func isDuration(value any) bool {
-	switch value.(type) {
-	case int, int64, string, json.Number:
-	default:
+	if number, ok := value.(float64); ok {
+		return isWhole(number) && number >= 0 && number <= math.MaxInt64/float64(time.Second)
+	}
+	if !isText(value) {
 		return false
 	}
 	schema := map[string]*framework.FieldSchema{"": {Type: framework.TypeDurationSecond}}
