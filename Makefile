@@ -60,6 +60,7 @@ fmt: $(LINTER) ## format all Go code
 
 .PHONY: demo
 demo: ## the whole story on this machine; HOLD=1 stays up, AWS=real uses your account
+	@echo "Compiling the demo. The first time this takes a minute or two."
 	@HOLD='$(HOLD)' AWS='$(AWS)' go run ./scripts/demo
 
 .PHONY: vault
