@@ -168,7 +168,7 @@ func FuzzFieldText(f *testing.F) {
 				require.Equal(t, text, fmt.Sprint(value))
 			}
 			if exact, err := time.ParseDuration(text); err == nil && fieldType == framework.TypeDurationSecond {
-				require.Equal(t, exact, time.Duration(value.(int))*time.Second)
+				require.Equal(t, int64(exact), int64(value.(int))*int64(time.Second))
 			}
 		}
 	})

@@ -160,7 +160,7 @@ func TestValidateARN(t *testing.T) {
 		"arn:aws:iam::1111222233334:role/a":         false,
 		"arn:AWS:iam::111122223333:role/a":          false,
 		"arn::iam::111122223333:role/a":             false,
-		" arn:aws:iam::111122223333:role/a":         false,
+		"xarn:aws:iam::111122223333:role/a":         false,
 		"arn:aws:iam:":                              false,
 	} {
 		err := validateARN("role_arn", value, "role")

@@ -2,10 +2,9 @@ package awsiam
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -105,13 +104,13 @@ func TestIntegrationCanMoveToAnotherUserOfTheAccount(t *testing.T) {
 
 func TestIntegrationCanMoveToAnotherAccountOnceNoUserIsLeft(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	_, other := e.aws.Account("444455556666").AddUser("/", "other", corePolicy)
+	_, other := e.aws.Account(otherAccount).AddUser("/", "other", corePolicy)
 	l := e.issue("app", nil)
 	e.refused(logical.UpdateOperation, "config", e.connection(other), "cannot move to account 444455556666", l.username())
 	require.NoError(t, e.revoke(l))
 	e.write("config", e.connection(other))
-	require.Equal(t, "444455556666", e.read("config")["account_id"])
-	require.Equal(t, "444455556666", e.issue("app", nil).data["account_id"])
+	require.Equal(t, otherAccount, e.read("config")["account_id"])
+	require.Equal(t, otherAccount, e.issue("app", nil).data["account_id"])
 }
 
 // An integration that was not verified learns its account from its first user.
@@ -127,7 +126,7 @@ func TestUnverifiedIntegration(t *testing.T) {
 	e.write("roles/b", map[string]any{"integration": "b", "policy_document": testPolicy})
 	require.Equal(t, testAccount, e.issue("b", nil).data["account_id"])
 
-	_, other := e.aws.Account("444455556666").AddUser("/", "other", corePolicy)
+	_, other := e.aws.Account(otherAccount).AddUser("/", "other", corePolicy)
 	e.refused(logical.UpdateOperation, "config/b", unverified(other), "must not change unseen")
 	e.refused(logical.UpdateOperation, "config/b", e.connection(other), "cannot move to account 444455556666")
 	e.write("config/b", map[string]any{"max_retries": 2, "verify_connection": false})
@@ -142,16 +141,15 @@ func TestUnverifiedIntegration(t *testing.T) {
 // Where another attempt can help the answer is a 502, which Vault's client
 // retries; and nothing is stored.
 func TestVerificationFailures(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, closed.Close())
+	closed := httptest.NewServer(nil)
+	closed.Close()
 	for name, c := range map[string]struct {
 		body   map[string]any
 		fault  awsfake.Fault
 		status int // 0: a 400
 		says   string
 	}{
-		"nobody there":  {body: map[string]any{"sts_endpoint": "http://" + closed.Addr().String()}, status: http.StatusBadGateway, says: "connection refused"},
+		"nobody there":  {body: map[string]any{"sts_endpoint": closed.URL}, status: http.StatusBadGateway, says: "connection refused"},
 		"AWS is down":   {fault: awsfake.Fault{Action: "GetCallerIdentity", Status: 500}, status: http.StatusBadGateway, says: "ServiceFailure"},
 		"unavailable":   {fault: awsfake.Fault{Action: "GetCallerIdentity", Status: 503, Code: "ServiceUnavailable"}, status: http.StatusBadGateway, says: "ServiceUnavailable"},
 		"throttled":     {fault: awsfake.Fault{Action: "GetCallerIdentity", Code: "Throttling"}, status: http.StatusBadGateway, says: "try again"},
@@ -234,7 +232,7 @@ func TestStorageFailuresOfWrites(t *testing.T) {
 				require.Error(t, err, "%v", resp)
 				require.ErrorContains(t, err, "injected")
 				var coded logical.HTTPCodedError
-				require.False(t, errors.As(err, &coded), "%v", err)
+				require.NotErrorAs(t, err, &coded)
 				require.Equal(t, before, e.dump(t))
 			})
 		}
@@ -242,7 +240,8 @@ func TestStorageFailuresOfWrites(t *testing.T) {
 }
 
 // A connection made before a change must not be used after it, even where the
-// write was answered with an error.
+// write was answered with an error. Break it by neither comparing revisions nor
+// dropping the connection.
 func TestChangedIntegrationIsUsedAtOnce(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	require.NoError(t, e.revoke(e.issue("app", nil)))
@@ -256,6 +255,34 @@ func TestChangedIntegrationIsUsedAtOnce(t *testing.T) {
 	for _, call := range e.aws.Calls() {
 		require.Equal(t, next.AccessKeyID, call.AccessKeyID, call.Action)
 	}
+}
+
+// Another node may serve a request before it is told of a change. Break it by
+// not comparing the revisions.
+func TestIntegrationChangedOnAnotherNodeIsUsedAtOnce(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	require.NoError(t, e.revoke(e.issue("app", nil)))
+	_, next := e.acct.AddUser("/", "next", corePolicy)
+	here := e.b
+	e.start()
+	e.write("config", e.connection(next))
+	e.b = here
+	e.aws.ResetCalls()
+	e.issue("app", nil)
+	require.Equal(t, next.AccessKeyID, e.aws.Calls()[0].AccessKeyID)
+}
+
+// Both integrations are of revision 1. Break it by not dropping the connection,
+// neither of what is deleted nor of what is written.
+func TestDeletedIntegrationsConnectionIsNotUsedByTheNext(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	_, other := e.aws.Account(otherAccount).AddUser("/", "other", corePolicy)
+	require.NoError(t, e.revoke(e.issue("app", nil)))
+	e.must(logical.DeleteOperation, "roles/app", nil)
+	e.must(logical.DeleteOperation, "config", nil)
+	e.write("config", e.connection(other))
+	e.write("roles/app", map[string]any{"policy_document": testPolicy})
+	require.Equal(t, otherAccount, e.issue("app", nil).data["account_id"])
 }
 
 // Integrations and roles are written, read and deleted at once, with users

@@ -149,11 +149,11 @@ func TestPolicyBudget(t *testing.T) {
 
 // judge is the simulated IAM, whose grammar was written by itself: it says
 // whether AWS would take a policy for a user.
-func judge(t testing.TB) func(document string) error {
-	t.Helper()
+func judge(tb testing.TB) func(document string) error {
+	tb.Helper()
 	simulation := awsfake.New()
 	server := httptest.NewServer(simulation)
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	acct := simulation.Account(testAccount)
 	acct.AddUser("/", "judged")
 	root := acct.Root()
