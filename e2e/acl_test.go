@@ -89,7 +89,7 @@ func TestLeasesEndWithTheirToken(t *testing.T) {
 		require.NoError(t, m.revoke(others))
 	})
 	t.Run("expired", func(t *testing.T) {
-		token := newToken(t, m.server, func(r *api.TokenCreateRequest) { r.TTL = "3s" }, policy)
+		token := newToken(t, m.server, func(r *api.TokenCreateRequest) { r.TTL = "5s" }, policy)
 		c, err := m.tryIssue(token, "app", "ttl=1h")
 		require.NoError(t, err)
 		eventually(t, soon, "the user's end", func() bool { return !c.exists() })
@@ -126,7 +126,7 @@ func TestBatchTokens(t *testing.T) {
 		require.NotContains(t, strings.Join(c.lease.Warnings, "\n"), warning, name)
 	}
 
-	batch := newToken(t, m.server, func(r *api.TokenCreateRequest) { r.Type, r.TTL = "batch", "4s" }, policy)
+	batch := newToken(t, m.server, func(r *api.TokenCreateRequest) { r.Type, r.TTL = "batch", "8s" }, policy)
 	c, err := m.tryIssue(batch, "app", "ttl=1h")
 	require.NoError(t, err)
 	require.Contains(t, strings.Join(c.lease.Warnings, "\n"), warning)

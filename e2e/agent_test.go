@@ -33,7 +33,7 @@ func newAgentMount(t *testing.T, ttl, maxTTL string) *mount {
 }
 
 func testAgentTemplate(t *testing.T) {
-	m := newAgentMount(t, "4s", "8s")
+	m := newAgentMount(t, "6s", "12s")
 	folder := startAgent(t, m, "template.hcl")
 
 	first := nextCredentials(t, m, folder, "")
@@ -84,7 +84,7 @@ env >"unfinished.$$" && mv "unfinished.$$" "env.$$" && exec sleep 600
 `
 
 func testAgentExec(t *testing.T) {
-	m := newAgentMount(t, "5s", "10s")
+	m := newAgentMount(t, "8s", "16s")
 	folder := startAgent(t, m, "exec.hcl")
 
 	first := nextEnvironment(t, folder, 1)
@@ -152,7 +152,7 @@ func requireOneLease(t *testing.T, m *mount, variables map[string]string) {
 	require.Equal(t, user.Name, lease.internalData(t)["user"].(map[string]any)["username"])
 	expiration, err := time.Parse(time.RFC3339, variables["AWS_USER_LEASE_EXPIRATION"])
 	require.NoError(t, err)
-	require.WithinDuration(t, lease.IssueTime.Add(5*time.Second), expiration, 2*time.Second)
+	require.WithinDuration(t, lease.IssueTime.Add(8*time.Second), expiration, 2*time.Second)
 }
 
 // startAgent runs Vault Agent on an example, in a folder of its own that has

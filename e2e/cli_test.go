@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +63,7 @@ func TestReadAsJSONWithTTL(t *testing.T) {
 	require.True(t, strings.HasPrefix(c.lease.LeaseID, m.path+"/creds/app/"), c.lease.LeaseID)
 	require.True(t, c.lease.Renewable)
 	require.Empty(t, c.lease.Warnings)
-	require.Regexp(t, regexp.MustCompile(`^vault-app-[a-z0-9]{20}$`), c.Username)
+	require.Regexp(t, `^vault-app-[a-z0-9]{20}$`, c.Username)
 	require.Equal(t, account, c.AccountID)
 	expiration, err := time.Parse(time.RFC3339, c.LeaseExpiration)
 	require.NoError(t, err)
@@ -167,9 +166,9 @@ func TestRevokeByPrefix(t *testing.T) {
 func TestLeaseEndsWithoutAnybodyAsking(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	m.write("roles/brief", map[string]any{"policy_document": listGroups, "default_ttl": "3s", "max_ttl": "1h"})
+	m.write("roles/brief", map[string]any{"policy_document": listGroups, "default_ttl": "5s", "max_ttl": "1h"})
 	c := m.issue("brief")
-	require.Equal(t, 3, c.lease.LeaseDuration)
+	require.Equal(t, 5, c.lease.LeaseDuration)
 	require.Empty(t, c.listGroups())
 
 	eventually(t, soon, "the user's end", func() bool { return !c.exists() })
