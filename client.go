@@ -85,7 +85,7 @@ type callerIdentity struct {
 type connection struct {
 	iam       iamAPI
 	accountID string
-	revision  int // of the integration it was made from
+	revision  string // of the integration it was made from
 }
 
 // newConnection makes the clients of an integration. It calls AWS only where

@@ -43,7 +43,7 @@ var (
 // integration is a named AWS connection as storage keeps it, under config/.
 type integration struct {
 	Name     string `json:"name"`
-	Revision int    `json:"revision"` // grows with every write
+	Revision string `json:"revision"` // another with every write
 
 	AccessKey   string `json:"access_key"`
 	SecretKey   string `json:"secret_key"`

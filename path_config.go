@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -240,7 +241,7 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, in 
 			return err
 		}
 	}
-	in.Revision++
+	in.Revision = rand.Text()
 	// Dropped even if the write fails: it may have happened all the same.
 	defer b.connections.drop(in.Name)
 	return putIntegration(ctx, s, in)

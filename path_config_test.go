@@ -272,8 +272,7 @@ func TestIntegrationChangedOnAnotherNodeIsUsedAtOnce(t *testing.T) {
 	require.Equal(t, next.AccessKeyID, e.aws.Calls()[0].AccessKeyID)
 }
 
-// Both integrations are of revision 1. Break it by not dropping the connection,
-// neither of what is deleted nor of what is written.
+// Break it by making the revision a constant.
 func TestDeletedIntegrationsConnectionIsNotUsedByTheNext(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	_, other := e.aws.Account(otherAccount).AddUser("/", "other", corePolicy)

@@ -75,7 +75,7 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 		return nil, err
 	}
 	if r == nil {
-		return logical.ErrorResponse("%s: there is no role %q", fieldRole, name), nil
+		return logical.ErrorResponse("%s: there is no role %q: write %s%s first", fieldRole, name, rolePrefix, name), nil
 	}
 	terms, err := b.leaseTerms(r, d)
 	if err != nil {

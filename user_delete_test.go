@@ -273,7 +273,7 @@ func TestAUserInAnotherAccountIsLeftAlone(t *testing.T) {
 	// Past the guard of the write, as a restored snapshot may have it.
 	in, err := getIntegration(t.Context(), e.storage, defaultIntegration)
 	require.NoError(t, err)
-	in.AccessKey, in.SecretKey, in.AccountID, in.Revision = key.AccessKeyID, key.SecretAccessKey, elsewhere.ID(), in.Revision+1
+	in.AccessKey, in.SecretKey, in.AccountID, in.Revision = key.AccessKeyID, key.SecretAccessKey, elsewhere.ID(), "restored"
 	require.NoError(t, putIntegration(t.Context(), e.storage, in))
 
 	require.ErrorContains(t, e.revoke(l), "444455556666")
