@@ -131,14 +131,24 @@ func TestAWSUnreachable(t *testing.T) {
 // stands between "vault secrets disable" and forgotten users.
 func TestDisableFailsWhileAWSRefuses(t *testing.T) {
 	t.Parallel()
+	for _, code := range []string{"ServiceFailure", "AccessDenied", "DeleteConflict"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			testDisableFails(t, code)
+		})
+	}
+}
+
+func testDisableFails(t *testing.T, code string) {
 	m := newMount(t)
 	c := m.issue("app")
-	remove := m.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: http.StatusServiceUnavailable})
+	remove := m.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: code})
 
 	failed := cliAs(t, m.server, m.server.RootToken, "secrets", "disable", m.path)
 
 	require.Equal(t, 2, failed.ExitCode)
 	require.Contains(t, failed.Stderr, c.Username)
+	require.Contains(t, failed.Stderr, code)
 	require.True(t, c.exists())
 	require.Contains(t, m.storedRecords()[c.Username], `"state":"deleting"`)
 	require.Equal(t, "InvalidClientTokenId", c.listGroups(), "the key went first")
