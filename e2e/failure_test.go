@@ -140,6 +140,7 @@ func TestDisableFailsWhileAWSRefuses(t *testing.T) {
 }
 
 func testDisableFails(t *testing.T, code string) {
+	t.Helper()
 	m := newMount(t)
 	c := m.issue("app")
 	remove := m.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: code})
