@@ -109,8 +109,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	if name, ok := strings.CutPrefix(key, integrationPrefix); ok {
 		b.connections.drop(name)
 	}
-	if name, ok := strings.CutPrefix(key, userPrefix); ok {
-		b.reaper.schedule(name, b.now())
+	if name, ok := strings.CutPrefix(key, userPrefix); ok && b.WriteSafeReplicationState() {
+		b.reaper.schedule(name, "", b.now())
 	}
 }
 
@@ -153,7 +153,7 @@ func (c *connections) drop(name string) {
 func (b *backend) connect(ctx context.Context, s logical.Storage, name string) (*connection, error) {
 	in, err := getIntegration(ctx, s, name)
 	if err != nil {
-		return nil, err
+		return nil, storageError{err}
 	}
 	if in == nil {
 		return nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)

@@ -113,7 +113,7 @@ func TestBadChangesOfAConnection(t *testing.T) {
 		{name: "unknown key", path: "config/new", data: e.connection(wrongKey), field: `integration "new" was not stored`, says: "InvalidClientTokenId"},
 		{name: "own user beneath user_path", path: "config/new", data: e.connection(beneath), field: "user_path", says: "move that user to another path"},
 		{name: "user_path above the own user", path: "config/user", data: map[string]any{"user_path": "/", "verify_connection": false}, field: "user_path", says: "choose another user_path"},
-		{name: "user_path beside a role's", path: "config/user", data: map[string]any{"user_path": "/elsewhere/"}, field: "user_path", says: "change the roles first"},
+		{name: "user_path beside a role's", path: "config/user", data: map[string]any{"user_path": "/elsewhere/"}, field: "user_path", says: "change them first"},
 		{name: "template that fails for a role", path: "config/user", data: map[string]any{"username_template": "{{ .RoleName | truncate 20 }}.{{ random 20 }}"}, field: "username_template", says: "role(s) a."},
 		{name: "another account with users about", path: "config/held", data: e.connection(other), field: `integration "held" cannot move to account 444455556666`, says: "revoke their leases first"},
 		{name: "another account unseen with users about", path: "config/held", data: changed(e.connection(other), map[string]any{"verify_connection": false}), field: "verify_connection=true", says: "must not change unseen"},

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	smithyendpoints "github.com/aws/smithy-go/endpoints"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -237,15 +238,18 @@ func addAttemptTracker(stack *middleware.Stack) error {
 }
 
 // mayHaveHappened says whether a call that ended in err may have had its
-// effect: AWS refuses with a 4xx before it acts, and a connection that was not
-// made carried no request. Everything else leaves it open.
+// effect: AWS refuses with a 4xx and a code before it acts, and a connection
+// that was not made carried no request. Everything else leaves it open, also an
+// answer of success that cannot be read to its end, and a proxy's own 4xx.
 func mayHaveHappened(err error) bool {
 	if err == nil {
 		return false
 	}
-	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) && answer.HTTPStatusCode() != 0 {
-		return answer.HTTPStatusCode() >= http.StatusInternalServerError
+	var response *smithyhttp.ResponseError
+	var answer smithy.APIError
+	if errors.As(err, &response) && errors.As(err, &answer) && answer.ErrorCode() != codeUnknown {
+		status := response.HTTPStatusCode()
+		return status < http.StatusBadRequest || status >= http.StatusInternalServerError
 	}
 	var op *net.OpError
 	return !errors.As(err, &op) || op.Op != "dial"

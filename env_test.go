@@ -243,7 +243,8 @@ func (e *env) renew(l lease, increment time.Duration) (*logical.Response, error)
 // reap runs a pass of the reaper to its end.
 func (e *env) reap() {
 	e.t.Helper()
-	e.b.reaper.pass(e.t.Context(), e.storage)
+	e.b.reaper.pass(e.storage)
+	e.b.reaper.done.Wait()
 }
 
 // records returns the records in storage, by user name.

@@ -21,6 +21,8 @@ const (
 	codeEntityTemporarilyUnmodified = "EntityTemporarilyUnmodifiable"
 	codeInvalidAction               = "InvalidAction"
 	codeNoSuchEntity                = "NoSuchEntity"
+	// codeUnknown is the SDK's for an error answer that names no code.
+	codeUnknown = "UnknownError"
 )
 
 // passingCodes are the 4xx answers that another attempt, later, may not get.

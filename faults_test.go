@@ -85,6 +85,8 @@ func awsBreakages(action string) []breakage {
 		{step + " fails", inject(awsfake.Fault{Status: 500, Code: "ServiceFailure"})},
 		{step + " fails after its effect, once", inject(awsfake.Fault{FailAfter: true, Count: 1})},
 		{step + " fails after its effect", inject(awsfake.Fault{FailAfter: true})},
+		{step + " answered with half an answer, once", inject(awsfake.Fault{Garbled: true, Count: 1})},
+		{step + " answered with half an answer", inject(awsfake.Fault{Garbled: true})},
 		{step + " request lost", inject(awsfake.Fault{LostBefore: true})},
 		{step + " answer lost once", inject(awsfake.Fault{Lost: true, Count: 1})},
 		{step + " answer lost", inject(awsfake.Fault{Lost: true})},

@@ -55,9 +55,20 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 			if err := checkTypes(path.Fields, req.Data); err != nil {
 				return logical.ErrorResponse(err.Error()), nil
 			}
+			clearPairs(path.Fields, req.Data)
 		}
 	}
 	return b.Backend.HandleRequest(ctx, req)
+}
+
+// clearPairs makes an empty object of an empty string, the only way that the
+// CLI has to clear key=value pairs and which the framework does not know.
+func clearPairs(fields map[string]*framework.FieldSchema, data map[string]any) {
+	for name, value := range data {
+		if schema := fields[name]; schema != nil && schema.Type == framework.TypeKVPairs && value == "" {
+			data[name] = map[string]any{}
+		}
+	}
 }
 
 // checkTypes checks the form of the values that the request gives to fields.
@@ -165,7 +176,7 @@ func isPairs(value any) bool {
 		}
 		return true
 	case string:
-		return arePairs([]string{pairs})
+		return pairs == "" || arePairs([]string{pairs})
 	case []string:
 		return arePairs(pairs)
 	case []any:

@@ -182,6 +182,8 @@ func validateEndpoint(field, value string) error {
 	switch {
 	case len(value) > maxEndpointLength:
 		return refuse("%s has %d characters: use at most %d", field, len(value), maxEndpointLength)
+	case u != nil && u.User != nil || strings.Contains(value, "@"):
+		return refuse("%s must not hold credentials: use https://host[:port]", field)
 	case err != nil || u.Hostname() == "" || u.Opaque != "" || !isPort(u.Port()):
 		return refuse("%s: %q is not a URL: use https://host[:port]", field, value)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":

@@ -88,19 +88,24 @@ func (b *backend) pathConfig() []*framework.Path {
 			},
 		}
 	}
-	unnamed, named := crud(), crud()
-	unnamed[logical.ListOperation] = &framework.PathOperation{
-		Callback: b.integrationList, Summary: "List the integrations.", Responses: listResponse("Names of the integrations."),
-	}
 	namedFields := integrationFields()
 	namedFields[fieldIntegration] = &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the integration."}
 	return []*framework.Path{
 		{
-			Pattern: "config/?$", Fields: integrationFields(), Operations: unnamed, ExistenceCheck: b.integrationExists,
-			HelpSynopsis: "The integration named \"default\", and the list of all.", HelpDescription: configHelp,
+			Pattern: "config/$",
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: &framework.PathOperation{
+					Callback: b.integrationList, Summary: "List the integrations.", Responses: listResponse("Names of the integrations."),
+				},
+			},
+			HelpSynopsis: "The list of integrations.", HelpDescription: configHelp,
 		},
 		{
-			Pattern: "config/" + capture(fieldIntegration), Fields: namedFields, Operations: named, ExistenceCheck: b.integrationExists,
+			Pattern: "config$", Fields: integrationFields(), Operations: crud(), ExistenceCheck: b.integrationExists,
+			HelpSynopsis: "The integration named \"default\".", HelpDescription: configHelp,
+		},
+		{
+			Pattern: "config/" + capture(fieldIntegration), Fields: namedFields, Operations: crud(), ExistenceCheck: b.integrationExists,
 			HelpSynopsis: "Named connections to AWS accounts.", HelpDescription: configHelp,
 		},
 	}
@@ -209,9 +214,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 			return logical.ErrorResponse(err.Error()), nil
 		}
 	}
-	// The default credentials can have changed accounts by themselves.
-	accountMayDiffer := old != nil && (reconnects || in.AccountID != old.AccountID)
-	return storedOrRefused(b.replaceIntegration(ctx, req.Storage, in, accountMayDiffer))
+	return storedOrRefused(b.replaceIntegration(ctx, req.Storage, old, in))
 }
 
 func (b *backend) verify(ctx context.Context, in *integration) (callerIdentity, error) {
@@ -224,7 +227,7 @@ func (b *backend) verify(ctx context.Context, in *integration) (callerIdentity, 
 
 // replaceIntegration stores the integration unless roles or records stand
 // against it. It excludes the making of users, whose records name the account.
-func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, in *integration, accountMayDiffer bool) error {
+func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, old, in *integration) error {
 	b.integrations.Lock()
 	defer b.integrations.Unlock()
 	if in.CallerARN != "" {
@@ -233,11 +236,8 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, in 
 			return err
 		}
 	}
-	if err := checkRoles(ctx, s, in); err != nil {
-		return err
-	}
-	if accountMayDiffer {
-		if err := checkAccountOfUsers(ctx, s, in); err != nil {
+	if old != nil {
+		if err := checkDependents(ctx, s, old, in); err != nil {
 			return err
 		}
 	}
@@ -247,30 +247,38 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, in 
 	return putIntegration(ctx, s, in)
 }
 
-// checkRoles refuses a user_path that a role's own would lie outside of, and a
-// username_template that cannot name a role's users.
+// checkDependents checks what was made with the integration as it was against
+// what it is to be, where it matters: users are read one by one.
+func checkDependents(ctx context.Context, s logical.Storage, old, in *integration) error {
+	moves := in.AccountID != old.AccountID || in.AccountID == "" && !in.connectsAs(old)
+	if moves || in.Partition != old.Partition || in.UserPath != old.UserPath || in.UsernameTemplate != old.UsernameTemplate {
+		if err := checkRoles(ctx, s, in); err != nil {
+			return err
+		}
+	}
+	if moves {
+		return checkAccountOfUsers(ctx, s, in)
+	}
+	return nil
+}
+
+// checkRoles refuses what a role that uses the integration could not live with.
 func checkRoles(ctx context.Context, s logical.Storage, in *integration) error {
-	var outside, unnamable []string
+	var names []string
+	var reason error
 	err := eachRole(ctx, s, func(r *role) {
 		if r.Integration != in.Name {
 			return
 		}
-		if !strings.HasPrefix(r.userPath(in), in.UserPath) {
-			outside = append(outside, r.Name)
-		}
-		if r.UsernameTemplate == "" && in.UsernameTemplate != "" && validateUsernameTemplate(in.UsernameTemplate, r.Name) != nil {
-			unnamable = append(unnamable, r.Name)
+		if err := r.validate(in); err != nil {
+			names = append(names, r.Name)
+			reason = err
 		}
 	})
-	switch {
-	case err != nil:
-		return err
-	case len(outside) > 0:
-		return refuse("%s: the user_path of role(s) %s does not begin with %q: change the roles first", fieldUserPath, some(outside), in.UserPath)
-	case len(unnamable) > 0:
-		return refuse("%s does not render valid names for role(s) %s: change it, or give the roles templates of their own first", fieldUsernameTemplate, some(unnamable))
+	if err == nil && reason != nil {
+		return refuse("role(s) %s would not be valid any more, change them first: %s", some(names), reason)
 	}
-	return nil
+	return err
 }
 
 // checkAccountOfUsers refuses to re-point an integration while users that it
@@ -352,8 +360,10 @@ func storedOrRefused(err error) (*logical.Response, error) {
 
 // capture is the pattern of a name in a path. It admits what validateName
 // refuses, so that a wrong name is answered with what is wrong about it and
-// not with "unsupported path".
-func capture(field string) string { return "(?P<" + field + ">.+?)/?$" }
+// not with "unsupported path". It does not admit a slash at the end: core looks
+// up a policy for the path as it was sent, so that creds/admin/ would pass where
+// creds/admin is denied.
+func capture(field string) string { return "(?P<" + field + ">.*[^/])$" }
 
 func okResponse(description string, fields map[string]*framework.FieldSchema) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{Description: description, Fields: fields}}}

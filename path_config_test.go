@@ -25,8 +25,8 @@ func TestIntegrationShowsAllButTheSecret(t *testing.T) {
 	}, e.read("config"))
 	require.Equal(t, e.read("config"), e.read("config/default"))
 
-	for _, op := range []logical.Operation{logical.ReadOperation, logical.ListOperation} {
-		shown, err := json.Marshal(e.must(op, "config/", nil))
+	for path, op := range map[string]logical.Operation{"config": logical.ReadOperation, "config/": logical.ListOperation} {
+		shown, err := json.Marshal(e.must(op, path, nil))
 		require.NoError(t, err)
 		require.NotContains(t, string(shown), e.key.SecretAccessKey)
 	}
@@ -206,7 +206,7 @@ func TestStorageFailuresOfWrites(t *testing.T) {
 	}{
 		"read config":     {request{logical.ReadOperation, "config", nil}, "get config/default"},
 		"list config":     {request{logical.ListOperation, "config/", nil}, "list config/"},
-		"write config":    {request{logical.UpdateOperation, "config", map[string]any{"user_path": "/vault/", "region": "eu-west-1"}}, "get config/default, list roles/, get roles/app, list users/, put config/default"},
+		"write config":    {request{logical.UpdateOperation, "config", map[string]any{"verify_connection": false, "region": "eu-west-1"}}, "get config/default, list roles/, get roles/app, list users/, put config/default"},
 		"delete config":   {request{logical.DeleteOperation, "config/b", nil}, "list roles/, get roles/app, list users/, delete config/b"},
 		"read a role":     {request{logical.ReadOperation, "roles/app", nil}, "get roles/app"},
 		"list roles":      {request{logical.ListOperation, "roles/", nil}, "list roles/"},

@@ -79,7 +79,7 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 	}
 	terms, err := b.leaseTerms(r, d)
 	if err != nil {
-		return logical.ErrorResponse(err.Error()), nil
+		return storedOrRefused(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
@@ -131,7 +131,7 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 		if err == nil {
 			return u, made.secret, nil
 		}
-		b.undo(ctx, req.Storage, u, err)
+		b.undo(ctx, req.Storage, conn, u, err)
 		// After a lost answer "already exists" is most likely our own user,
 		// which the undoing takes care of. Another name serves the caller.
 		if !errors.Is(err, errNameTaken) && !hasCode(err, codeEntityAlreadyExists) {
@@ -167,6 +167,9 @@ func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role)
 	}
 	if in == nil {
 		return nil, nil, refuse("there is no integration %q: write %s%s", r.Integration, integrationPrefix, r.Integration)
+	}
+	if b.mountSegment == "" {
+		return nil, nil, storageError{errors.New("the mount has no UUID, so that its users would have no path of their own")}
 	}
 	conn := b.connections.get(in)
 	if conn == nil {
@@ -238,15 +241,15 @@ func (b *backend) activateUser(ctx context.Context, s logical.Storage, u *userRe
 
 // undo deletes what a failed creation has left. The reaper goes on where that
 // is not possible now.
-func (b *backend) undo(ctx context.Context, s logical.Storage, u *userRecord, cause error) {
+func (b *backend) undo(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	if err := b.undoUser(ctx, s, u, cause); err != nil {
+	if err := b.undoUser(ctx, s, conn, u, cause); err != nil {
 		b.Logger().Warn("a creation that failed could not be undone yet", "username", u.Username, "role", u.Role, "integration", u.Integration, "error", describe(err))
 	}
 }
 
-func (b *backend) undoUser(ctx context.Context, s logical.Storage, u *userRecord, cause error) error {
+func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error) error {
 	var refused errNothingDone
 	if errors.Is(cause, errNameTaken) || errors.As(cause, &refused) {
 		return b.removeUser(ctx, s, u.Username)
@@ -254,9 +257,13 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, u *userRecord
 	// Written again, because a creation that was given up may have no record any more.
 	u.State, u.NextAttempt = stateDeleting, b.now()
 	if err := b.putUser(ctx, s, u); err != nil {
-		return errors.Join(err, b.deleteInAWS(ctx, s, u))
+		// The user must go all the same. The reaper deals with the record.
+		return errors.Join(err, b.deleteInAWS(ctx, s, conn, u))
 	}
-	return b.retire(ctx, s, u.Username)
+	if err := b.deleteInAWS(ctx, s, conn, u); err != nil {
+		return b.noteFailure(ctx, s, u, err)
+	}
+	return b.removeUser(ctx, s, u.Username)
 }
 
 func (b *backend) credsResponse(req *logical.Request, u *userRecord, secret string, terms leaseTerms) *logical.Response {
@@ -267,7 +274,7 @@ func (b *backend) credsResponse(req *logical.Request, u *userRecord, secret stri
 		fieldUserID:          u.UserID,
 		fieldARN:             u.ARN,
 		fieldPolicyName:      u.PolicyName,
-		fieldLeaseExpiration: time.Now().Add(terms.ttl).UTC().Format(time.RFC3339),
+		fieldLeaseExpiration: b.now().Add(terms.ttl).UTC().Format(time.RFC3339),
 		fieldAccountID:       u.AccountID,
 		fieldAccessKey:       u.AccessKeyID,
 		fieldSecretKey:       secret,

@@ -46,7 +46,7 @@ func roleResponseFields() map[string]*framework.FieldSchema {
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
 		{
-			Pattern: "roles/?$",
+			Pattern: "roles/$",
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: &framework.PathOperation{
 					Callback: b.roleList, Summary: "List the roles.", Responses: listResponse("Names of the roles."),

@@ -61,7 +61,7 @@ func validatePolicyDocument(field, document, partition string) error {
 		return refuse("%s is not JSON: %s", field, err)
 	}
 	if len(minified) > maxInlinePolicySize {
-		return refuse("%s has %d characters without white space: IAM takes at most %d, move statements into a managed policy (%s)",
+		return refuse("%s has %d bytes without white space: IAM takes at most %d, move statements into a managed policy (%s)",
 			field, len(minified), maxInlinePolicySize, fieldPolicyARNs)
 	}
 	if err := checkPolicy(policy, partition); err != nil {

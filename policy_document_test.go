@@ -137,7 +137,7 @@ func TestPolicyGrammar(t *testing.T) {
 // White space between tokens is free, white space within strings is not.
 func TestPolicyBudget(t *testing.T) {
 	require.NoError(t, validatePolicyDocument("p", policyOfSize(t, maxInlinePolicySize), "aws"))
-	require.ErrorContains(t, validatePolicyDocument("p", policyOfSize(t, maxInlinePolicySize+1), "aws"), "2049 characters without white space")
+	require.ErrorContains(t, validatePolicyDocument("p", policyOfSize(t, maxInlinePolicySize+1), "aws"), "2049 bytes without white space")
 
 	spaced := statement(`"Action":"s3:*","Resource":"arn:aws:s3:::` + strings.Repeat(" ", maxInlinePolicySize) + `"`)
 	require.ErrorContains(t, validatePolicyDocument("p", spaced, "aws"), "without white space")

@@ -2,14 +2,20 @@ package awsiam
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// reaperWorkers is how many users the reaper deletes at once.
-const reaperWorkers = 4
+const (
+	// reaperWorkers is how many users of one integration are deleted at once.
+	reaperWorkers = 4
+	// damagedPause is how long a record that cannot be decoded is left alone,
+	// since looking at it again does not mend it.
+	damagedPause = time.Hour
+)
 
 // reaper finishes what records say is unfinished: creations that were cut off,
 // deletions that failed, and users whose lease has ended without anybody
@@ -20,25 +26,37 @@ const reaperWorkers = 4
 // again, under its lock, before anything is done about it.
 type reaper struct {
 	b *backend
+	// lifetime ends with the backend, and with it all work begun here.
+	lifetime context.Context
+	end      context.CancelFunc
+	done     sync.WaitGroup // of all work begun here
 
 	mu      sync.Mutex
-	due     map[string]time.Time // by user name
-	loaded  bool                 // due covers the records of earlier processes
-	running bool
+	due     map[string]appointment // by user name
+	loaded  bool                   // due covers the records of earlier processes
+	passing bool
+	busy    map[string]bool // integrations whose users are being worked off
 	stopped bool
-	cancel  context.CancelFunc // of the pass that is running
-	done    sync.WaitGroup
+}
+
+// appointment is when a record is to be looked at. The integration, if it is
+// known, keeps an account that does not answer from holding up the others.
+type appointment struct {
+	at          time.Time
+	integration string
 }
 
 func newReaper(b *backend) *reaper {
-	return &reaper{b: b, due: make(map[string]time.Time)}
+	r := &reaper{b: b, due: make(map[string]appointment), busy: make(map[string]bool)}
+	r.lifetime, r.end = context.WithCancel(context.Background())
+	return r
 }
 
 // schedule says when the user's record is to be looked at next.
-func (r *reaper) schedule(username string, due time.Time) {
+func (r *reaper) schedule(username, integration string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.due[username] = due
+	r.due[username] = appointment{at, integration}
 }
 
 func (r *reaper) forget(username string) {
@@ -47,24 +65,11 @@ func (r *reaper) forget(username string) {
 	delete(r.due, username)
 }
 
-// overdue returns the names of users whose records are due.
-func (r *reaper) overdue(now time.Time) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var names []string
-	for name, due := range r.due {
-		if !now.Before(due) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // periodic is Vault's periodic callback. Core holds locks during it that block
 // reloads and requests, so the pass runs in a goroutine of its own.
 func (b *backend) periodic(_ context.Context, req *logical.Request) error {
 	if b.WriteSafeReplicationState() {
-		b.reaper.start(req.Storage) //nolint:contextcheck // the pass outlives the callback, whose context ends with it
+		b.reaper.start(req.Storage)
 	}
 	return nil
 }
@@ -73,55 +78,79 @@ func (b *backend) periodic(_ context.Context, req *logical.Request) error {
 func (r *reaper) start(s logical.Storage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.running || r.stopped {
+	if r.passing || r.stopped {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r.running, r.cancel = true, cancel
+	r.passing = true
 	r.done.Go(func() {
-		defer func() {
-			cancel()
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.running = false
-		}()
-		r.pass(ctx, s)
+		r.pass(s)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.passing = false
 	})
 }
 
-// stop ends the pass that is running and waits for it. None begins after it.
+// stop ends what is running and waits for it. Nothing begins after it.
 func (r *reaper) stop() {
 	r.mu.Lock()
 	r.stopped = true
-	if r.cancel != nil {
-		r.cancel()
-	}
 	r.mu.Unlock()
+	r.end()
 	r.done.Wait()
 }
 
-// pass looks at every record that is due.
-func (r *reaper) pass(ctx context.Context, s logical.Storage) {
-	if err := r.load(ctx, s); err != nil {
-		r.b.Logger().Error("the reaper cannot read the records of users; it tries again in a minute", "error", err)
+// pass sets workers to every record that is due, but for integrations that are
+// still busy with an earlier pass's.
+func (r *reaper) pass(s logical.Storage) {
+	if err := r.load(r.lifetime, s); err != nil {
+		r.b.Logger().Error("the reaper cannot list the records of users; it tries again in a minute", "error", err)
 		// What is known to be due is worked off all the same.
 	}
-	names := make(chan string)
+	for integration, names := range r.overdue(r.b.now()) {
+		r.done.Go(func() {
+			r.work(r.lifetime, s, names)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			delete(r.busy, integration)
+		})
+	}
+}
+
+// overdue returns the names of users whose records are due, by integration,
+// and marks the integrations busy.
+func (r *reaper) overdue(now time.Time) map[string][]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := make(map[string][]string)
+	for name, a := range r.due {
+		if !now.Before(a.at) && !r.busy[a.integration] {
+			names[a.integration] = append(names[a.integration], name)
+		}
+	}
+	for integration := range names {
+		r.busy[integration] = true
+	}
+	return names
+}
+
+// work reaps the users, a few at a time.
+func (r *reaper) work(ctx context.Context, s logical.Storage, usernames []string) {
+	queue := make(chan string)
 	var workers sync.WaitGroup
-	for range reaperWorkers {
+	for range min(reaperWorkers, len(usernames)) {
 		workers.Go(func() {
-			for name := range names {
+			for name := range queue {
 				r.reap(ctx, s, name)
 			}
 		})
 	}
-	for _, name := range r.overdue(r.b.now()) {
+	for _, name := range usernames {
 		if ctx.Err() != nil {
 			break
 		}
-		names <- name
+		queue <- name
 	}
-	close(names)
+	close(queue)
 	workers.Wait()
 }
 
@@ -142,13 +171,13 @@ func (r *reaper) load(ctx context.Context, s logical.Storage) error {
 			return err
 		}
 		u, err := getUser(ctx, s, name)
-		if err != nil {
-			// One record that cannot be read must not hide the others.
-			r.b.Logger().Error("the reaper skips a record that it cannot read", "username", name, "error", err)
-			continue
-		}
-		if u != nil {
-			r.schedule(name, u.due())
+		switch {
+		case err != nil:
+			// One record that cannot be read must not hide the others, nor be
+			// forgotten: reap looks at it, and says what is wrong with it.
+			r.schedule(name, "", r.b.now())
+		case u != nil:
+			r.schedule(name, u.Integration, u.due())
 		}
 	}
 	r.mu.Lock()
@@ -167,7 +196,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 			r.forget(username)
 			return false, nil
 		case b.now().Before(u.due()):
-			r.schedule(username, u.due())
+			r.schedule(username, u.Integration, u.due())
 			return false, nil
 		}
 		// From here on a renewal is refused. If it cannot be written, a
@@ -175,6 +204,9 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 		reason, u.State, u.NextAttempt = u.State, stateDeleting, b.now()
 		return reason != stateDeleting, nil
 	})
+	if errors.Is(err, errDamaged) {
+		r.schedule(username, "", b.now().Add(damagedPause))
+	}
 	if err == nil && reason != "" {
 		err = b.retire(ctx, s, username)
 		if err == nil {

@@ -34,7 +34,7 @@ func TestReaperSparesARenewedUser(t *testing.T) {
 	e.advance(20 * time.Minute)
 	_, err := e.renew(l, time.Hour)
 	require.NoError(t, err)
-	e.b.reaper.schedule(l.username(), time.Time{}) // as if it was found due before the renewal
+	e.b.reaper.schedule(l.username(), "", time.Time{}) // as if it was found due before the renewal
 	e.advance(30 * time.Minute)
 	e.reap()
 	require.Len(t, e.issuedUsers(), 1)
@@ -165,9 +165,9 @@ func TestCleanStopsTheReaper(t *testing.T) {
 	e.b.reaper.start(e.storage)
 	<-reached
 	e.b.Cleanup(t.Context())
-	require.False(t, e.b.reaper.running)
+	require.Empty(t, e.b.reaper.busy)
 	e.b.reaper.start(e.storage)
-	require.False(t, e.b.reaper.running, "no pass begins after it")
+	require.False(t, e.b.reaper.passing, "no pass begins after it")
 	require.Len(t, e.records(), 1, "the record stays for the next process")
 }
 

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,8 +52,8 @@ func decodeLease(secret *logical.Secret) (leaseData, error) {
 	if err != nil {
 		return l, fmt.Errorf("decoding the lease: %w", err)
 	}
-	if l.User.Username == "" || l.MaxTTL <= 0 {
-		return l, fmt.Errorf("decoding the lease: it names no user or no maximum TTL")
+	if l.User.Username == "" {
+		return l, fmt.Errorf("decoding the lease: it names no user")
 	}
 	return l, nil
 }
@@ -83,6 +84,9 @@ func (b *backend) secretIAMUserRenew(ctx context.Context, req *logical.Request, 
 	}
 	// M was fixed at issue; a role that allows less now is obeyed.
 	maxTTL := lease.MaxTTL
+	if maxTTL <= 0 {
+		return nil, fmt.Errorf("the lease of user %q cannot be renewed: it has no maximum TTL", lease.User.Username)
+	}
 	if r.MaxTTL > 0 {
 		maxTTL = min(maxTTL, r.MaxTTL)
 	}
@@ -103,7 +107,11 @@ func (b *backend) extendUser(ctx context.Context, s logical.Storage, lease lease
 		if u == nil || u.State != stateActive || u.AccessKeyID != lease.User.AccessKeyID {
 			return false, fmt.Errorf("the lease of user %q cannot be renewed: the user was deleted or is being deleted", lease.User.Username)
 		}
-		u.Expires = b.now().Add(ttl + clockAllowance)
+		// Never earlier: core may fail to store a renewal that shortens the
+		// lease, and the reaper must not come before core's own end of it.
+		if expires := b.now().Add(ttl + clockAllowance); expires.After(u.Expires) {
+			u.Expires = expires
+		}
 		return true, nil
 	})
 }
@@ -116,6 +124,12 @@ func (b *backend) secretIAMUserRevoke(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	u, err := getUser(ctx, req.Storage, lease.User.Username)
+	if errors.Is(err, errDamaged) {
+		// The lease has all that a deletion needs.
+		b.Logger().Error("a damaged record is replaced by what the lease knows", "username", lease.User.Username, "error", err)
+		u = &userRecord{Version: recordVersion, issuedUser: lease.User, State: stateDeleting, NextAttempt: b.now()}
+		err = b.putUser(ctx, req.Storage, u)
+	}
 	if err != nil {
 		return nil, err
 	}

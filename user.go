@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,9 @@ const (
 	// clockAllowance covers the time between the plugin's answer and core's
 	// clock, which starts after it, and core's own delay in revoking.
 	clockAllowance = 2 * time.Minute
+	// skewAllowance is how far Vault's clock and AWS's may be apart where a date
+	// of one is compared with a date of the other.
+	skewAllowance = time.Hour
 	// settlingTime is how long AWS's word that a user does not exist is not
 	// taken for it, since IAM is eventually consistent (IAM user guide,
 	// troubleshoot_general), and how long an unfinished creation is left
@@ -80,6 +84,9 @@ type userRecord struct {
 	Attempts    int       `json:"attempts,omitempty"`
 	LastError   string    `json:"last_error,omitempty"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	// Proven says that an attempt removed something that only our user had, so
+	// that the user who bears the name was ours.
+	Proven bool `json:"proven,omitempty"`
 	// RecreatedAt is when deletion last tried to make the user again in order
 	// to learn whether it was gone; see deletion.recreate.
 	RecreatedAt time.Time `json:"recreated_at,omitzero"`
@@ -105,6 +112,9 @@ func (u *userRecord) settles() time.Time {
 	return u.Created.Add(settlingTime)
 }
 
+// errDamaged says that a record is there but cannot be read.
+var errDamaged = errors.New("the record is damaged")
+
 func getUser(ctx context.Context, s logical.Storage, username string) (*userRecord, error) {
 	entry, err := s.Get(ctx, userPrefix+username)
 	if err != nil {
@@ -115,7 +125,10 @@ func getUser(ctx context.Context, s logical.Storage, username string) (*userReco
 	}
 	u := new(userRecord)
 	if err := entry.DecodeJSON(u); err != nil {
-		return nil, fmt.Errorf("decoding the record of user %q: %w", username, err)
+		return nil, fmt.Errorf("%w: user %q: %w", errDamaged, username, err)
+	}
+	if u.Version > recordVersion {
+		return nil, fmt.Errorf("the record of user %q is of version %d, written by a newer plugin: this one knows %d", username, u.Version, recordVersion)
 	}
 	return u, nil
 }
@@ -137,22 +150,26 @@ func eachUser(ctx context.Context, s logical.Storage, visit func(*userRecord)) e
 	return nil
 }
 
-// putUser writes the record and tells the reaper when it is due. The reaper is
-// told even if the write failed, since it may have happened all the same.
+// putUser writes the record and tells the reaper when it is due. After a write
+// that failed nobody knows which record is there, so that the reaper looks soon.
 func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord) error {
-	b.reaper.schedule(u.Username, u.due())
 	entry, err := logical.StorageEntryJSON(userPrefix+u.Username, u)
 	if err != nil {
 		return fmt.Errorf("encoding the record of user %q: %w", u.Username, err)
 	}
 	if err := s.Put(ctx, entry); err != nil {
+		b.reaper.schedule(u.Username, u.Integration, b.now())
 		return fmt.Errorf("writing the record of user %q: %w", u.Username, err)
 	}
+	b.reaper.schedule(u.Username, u.Integration, u.due())
 	return nil
 }
 
 // removeUser removes the record of a user that is confirmed gone.
 func (b *backend) removeUser(ctx context.Context, s logical.Storage, username string) error {
+	lock := locksutil.LockForKey(b.userLocks, username)
+	lock.Lock()
+	defer lock.Unlock()
 	if err := s.Delete(ctx, userPrefix+username); err != nil {
 		return fmt.Errorf("removing the record of user %q: %w", username, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +18,8 @@ const (
 	createTimeout = 60 * time.Second
 	// visibilityTimeout is how long the calls after CreateUser put up with
 	// being told that the user does not exist.
-	visibilityTimeout = 5 * time.Second
+	visibilityTimeout  = 10 * time.Second
+	maxVisibilityPause = time.Second
 )
 
 // creation makes one IAM user for a record.
@@ -30,6 +32,10 @@ type creation struct {
 
 // errNameTaken says that somebody else's user has the name. Nothing was done.
 var errNameTaken = errors.New("the user name is taken")
+
+// errNoContent says that the answer of a call lacks what the call is made for,
+// as a proxy's may.
+var errNoContent = errors.New("the answer has no content")
 
 // errNothingDone wraps AWS's refusal of CreateUser: no user can have come of it.
 type errNothingDone struct{ error }
@@ -46,7 +52,7 @@ func (c *creation) run(ctx context.Context) error {
 	errs := make([]error, len(steps))
 	var wg sync.WaitGroup
 	for i, step := range steps {
-		wg.Go(func() { errs[i] = untilVisible(ctx, step) })
+		wg.Go(func() { errs[i] = step(ctx) })
 	}
 	wg.Wait()
 	// A failed step's error is returned as it is: the first decides how the
@@ -70,6 +76,8 @@ func (c *creation) createUser(ctx context.Context) error {
 	ctx, attempts := withAttempts(ctx)
 	out, err := c.conn.iam.CreateUser(ctx, input)
 	switch {
+	case err == nil && out.User == nil:
+		return errNoContent
 	case err == nil:
 		c.user.UserID, c.user.ARN = aws.ToString(out.User.UserId), aws.ToString(out.User.Arn)
 		return nil
@@ -85,38 +93,52 @@ func (c *creation) createUser(ctx context.Context) error {
 
 // steps are the calls that can be made at once after CreateUser.
 func (c *creation) steps() []func(context.Context) error {
-	name := &c.user.Username
 	steps := []func(context.Context) error{c.createAccessKey}
 	if c.user.PolicyName != "" {
-		steps = append(steps, func(ctx context.Context) error {
-			document, err := minifyPolicy(c.role.PolicyDocument)
-			if err != nil {
-				return fmt.Errorf("%s of role %q: %w", fieldPolicyDocument, c.role.Name, err)
-			}
-			_, err = c.conn.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: &c.user.PolicyName, PolicyDocument: &document})
-			return err
-		})
+		steps = append(steps, c.putPolicy)
 	}
 	for _, policy := range c.user.PolicyARNs {
 		steps = append(steps, func(ctx context.Context) error {
-			_, err := c.conn.iam.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: name, PolicyArn: &policy})
-			return err
+			return untilVisible(ctx, policy, func(ctx context.Context) error {
+				_, err := c.conn.iam.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: &c.user.Username, PolicyArn: &policy})
+				return err
+			})
 		})
 	}
 	for _, group := range c.user.Groups {
 		steps = append(steps, func(ctx context.Context) error {
-			_, err := c.conn.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: name, GroupName: &group})
-			return err
+			return untilVisible(ctx, group, func(ctx context.Context) error {
+				_, err := c.conn.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: &c.user.Username, GroupName: &group})
+				return err
+			})
 		})
 	}
 	return steps
 }
 
+func (c *creation) putPolicy(ctx context.Context) error {
+	document, err := minifyPolicy(c.role.PolicyDocument)
+	if err != nil {
+		return fmt.Errorf("%s of role %q: %w", fieldPolicyDocument, c.role.Name, err)
+	}
+	return untilVisible(ctx, "", func(ctx context.Context) error {
+		_, err := c.conn.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &c.user.Username, PolicyName: &c.user.PolicyName, PolicyDocument: &document})
+		return err
+	})
+}
+
 func (c *creation) createAccessKey(ctx context.Context) error {
 	ctx, attempts := withAttempts(ctx)
-	out, err := c.conn.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &c.user.Username})
-	if err != nil {
+	var out *iam.CreateAccessKeyOutput
+	err := untilVisible(ctx, "", func(ctx context.Context) (err error) {
+		out, err = c.conn.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &c.user.Username})
 		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case out.AccessKey == nil:
+		return errNoContent
 	}
 	c.user.AccessKeyID, c.secret = aws.ToString(out.AccessKey.AccessKeyId), aws.ToString(out.AccessKey.SecretAccessKey)
 	if attempts.lost {
@@ -140,13 +162,18 @@ func (c *creation) dropStrayKeys(ctx context.Context) error {
 
 // untilVisible makes a call on a user just made, again while IAM does not know
 // the user yet. Under a policy that is narrowed to a path that reads as
-// AccessDenied, since a user that does not exist has no path.
-func untilVisible(ctx context.Context, call func(context.Context) error) error {
+// AccessDenied, since a user that does not exist has no path. "Not found" may
+// also be about what the user is to be given, whose name is then in the message.
+func untilVisible(ctx context.Context, given string, call func(context.Context) error) error {
 	deadline := time.Now().Add(visibilityTimeout)
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, maxVisibilityPause) {
 		err := call(ctx)
-		if !hasCode(err, codeNoSuchEntity, codeAccessDenied) || time.Now().Add(pause).After(deadline) {
+		if !hasCode(err, codeNoSuchEntity, codeAccessDenied) || given != "" && hasCode(err, codeNoSuchEntity) && strings.Contains(err.Error(), given) {
 			return err
+		}
+		if time.Now().Add(pause).After(deadline) {
+			return fmt.Errorf("IAM did not let the new user be given what it needs within %s; "+
+				"if the integration has the permission, IAM did not know the user yet and trying again helps: %w", visibilityTimeout, err)
 		}
 		select {
 		case <-ctx.Done():

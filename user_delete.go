@@ -60,6 +60,9 @@ func (d *deletion) delete(ctx context.Context) error {
 	ctx, attempts := withAttempts(ctx)
 	err := d.deleteUser(ctx)
 	if hasCode(err, codeDeleteConflict) {
+		if err := d.keepProof(ctx); err != nil {
+			return err
+		}
 		blocked = emptyUser(ctx, d.iam, d.user.Username)
 		err = d.deleteUser(ctx)
 	}
@@ -74,6 +77,16 @@ func (d *deletion) delete(ctx context.Context) error {
 		return d.settle(ctx, err)
 	}
 	return errors.Join(err, blocked)
+}
+
+// keepProof puts on record that the user is ours, before nothing is left on the
+// user that would prove it again.
+func (d *deletion) keepProof(ctx context.Context) error {
+	if d.user.Proven || !d.proven.Load() {
+		return nil
+	}
+	d.user.State, d.user.Proven = stateDeleting, true
+	return d.keep(ctx)
 }
 
 // deleteUser is the decisive call.
@@ -136,8 +149,13 @@ func (d *deletion) proves(err error) error {
 func (d *deletion) checkOwnership(ctx context.Context) error {
 	out, err := d.iam.GetUser(ctx, &iam.GetUserInput{UserName: &d.user.Username})
 	switch {
+	case err == nil && out.User == nil:
+		return errNoContent
 	case err == nil && d.isOurs(out.User):
 		return nil
+	case err == nil && (d.user.UserID == "" || !d.user.RecreatedAt.IsZero()):
+		return refuse("a user named %q was there at %s, before the engine can have made one, as far as the clocks agree: "+
+			"if it is not somebody else's, delete it by hand", d.user.Username, aws.ToTime(out.User.CreateDate).UTC().Format(time.RFC3339))
 	case err == nil:
 		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
 			"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
@@ -161,7 +179,7 @@ func (d *deletion) isOurs(found *types.User) bool {
 	if d.user.UserID == "" {
 		since = d.user.Created
 	}
-	return !since.IsZero() && !aws.ToTime(found.CreateDate).Before(since.Add(-settlingTime))
+	return !since.IsZero() && !aws.ToTime(found.CreateDate).Before(since.Add(-skewAllowance))
 }
 
 // checkKeys judges by the user's access keys alone. A user of ours has the
@@ -172,12 +190,14 @@ func (d *deletion) checkKeys(ctx context.Context) error {
 	err := eachAccessKey(ctx, d.iam, d.user.Username, func(key types.AccessKeyMetadata) error {
 		id := aws.ToString(key.AccessKeyId)
 		made := aws.ToTime(key.CreateDate)
-		if id != d.user.AccessKeyID && (d.user.AccessKeyID != "" || made.Before(d.user.Created.Add(-settlingTime))) {
+		if id != d.user.AccessKeyID && (d.user.AccessKeyID != "" || made.Before(d.user.Created.Add(-skewAllowance))) {
 			strange = append(strange, id)
 		}
 		return nil
 	})
 	switch {
+	case err == nil && d.user.Proven:
+		return nil // whoever made those keys, an earlier attempt has proven the user ours
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound()
 	case hasCode(err, codeAccessDenied):
@@ -239,5 +259,5 @@ func (d *deletion) recreate(ctx context.Context, denied error) error {
 		return errors.Join(fmt.Errorf("whether user %q still exists cannot be told from AWS's refusal: "+
 			"grant iam:ListAccessKeys on it without a path", d.user.Username), denied, err)
 	}
-	return untilVisible(ctx, d.deleteUser)
+	return untilVisible(ctx, "", d.deleteUser)
 }

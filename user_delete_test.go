@@ -330,7 +330,7 @@ func TestIdentityOfAUserWithoutAnId(t *testing.T) {
 	now := time.Now()
 	d := &deletion{user: &userRecord{issuedUser: issuedUser{Created: now}}}
 	require.True(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now.Add(-time.Minute))}))
-	require.False(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now.Add(-time.Hour))}))
+	require.False(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now.Add(-2 * time.Hour))}))
 	d.user.UserID = "AIDA2"
 	require.False(t, d.isOurs(&types.User{UserId: aws.String("AIDA1"), CreateDate: aws.Time(now)}))
 	d.user.RecreatedAt = now

@@ -22,13 +22,20 @@ const (
 // noted in the record, and the reaper tries again.
 func (b *backend) retire(ctx context.Context, s logical.Storage, username string) error {
 	_, err, _ := b.retirements.Do(username, func() (any, error) {
-		ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+		// Several callers share the deletion: it must not end with one of them,
+		// but with the backend.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 		defer cancel()
+		defer context.AfterFunc(b.reaper.lifetime, cancel)()
 		u, err := getUser(ctx, s, username)
 		if err != nil || u == nil {
 			return nil, err
 		}
-		if err := b.deleteInAWS(ctx, s, u); err != nil {
+		conn, err := b.connect(ctx, s, u.Integration)
+		if err == nil {
+			err = b.deleteInAWS(ctx, s, conn, u)
+		}
+		if err != nil {
 			return nil, b.noteFailure(ctx, s, u, err)
 		}
 		return nil, b.removeUser(ctx, s, username)
@@ -37,11 +44,7 @@ func (b *backend) retire(ctx context.Context, s logical.Storage, username string
 }
 
 // deleteInAWS returns nil only when the user is confirmed gone.
-func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, u *userRecord) error {
-	conn, err := b.connect(ctx, s, u.Integration)
-	if err != nil {
-		return err
-	}
+func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, conn *connection, u *userRecord) error {
 	if conn.accountID != u.AccountID {
 		return refuse("it was made in account %s, but integration %q belongs to %s now: connect it to that account again", u.AccountID, u.Integration, conn.accountID)
 	}
@@ -57,7 +60,9 @@ func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, u *userRec
 			})
 		},
 	}
-	return d.run(ctx)
+	err := d.run(ctx)
+	u.Proven = u.Proven || d.proven.Load()
+	return err
 }
 
 // noteFailure keeps in the record why the user could not be deleted and when
@@ -71,6 +76,7 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 			return false, nil
 		}
 		stored.State = stateDeleting
+		stored.Proven = stored.Proven || u.Proven
 		stored.Attempts++
 		stored.LastError = describe(failure)
 		stored.NextAttempt = b.now().Add(retryPause(stored.Attempts))

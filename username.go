@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -20,9 +21,12 @@ const (
 	maxUsernameLength = 64 // reference_iam-quotas
 	maxTemplateLength = 512
 	maxRandomLength   = 64
-	// usernameSamples is how many names a template has to render without
-	// repeating itself before it counts as random.
+	// usernameSamples is how many names are rendered to judge a template by,
+	// and minUsernameBits how much of them must be random: ten characters of
+	// randomText have about 50 bits, the digits of a clock that change while the
+	// samples are rendered have half of that.
 	usernameSamples = 100
+	minUsernameBits = 45
 )
 
 var (
@@ -147,18 +151,35 @@ func validateUsernameTemplate(text, roleName string) error {
 	if err != nil {
 		return refuse("%s is not a template: %s", fieldUsernameTemplate, err)
 	}
-	seen := make(map[string]bool, usernameSamples)
-	for range usernameSamples {
+	names := make([]string, usernameSamples)
+	for i := range names {
 		name, err := renderUsername(t, roleName)
 		if err != nil {
 			return err
 		}
 		// IAM compares user names ignoring case.
-		if folded := strings.ToLower(name); !seen[folded] {
-			seen[folded] = true
-			continue
-		}
-		return refuse("%s renders the name %q more than once: put {{ random 20 }} into it, since a name must be unique and unguessable", fieldUsernameTemplate, name)
+		names[i] = strings.ToLower(name)
+	}
+	if bits := randomness(names); bits < minUsernameBits {
+		return refuse("%s renders names such as %q, of which too little is random: put {{ random 20 }} into it, since a name must be unique and unguessable", fieldUsernameTemplate, names[0])
 	}
 	return nil
+}
+
+// randomness estimates how many bits of the names differ from one to the next:
+// for each position, what it takes to tell apart the characters seen there.
+func randomness(names []string) float64 {
+	var bits float64
+	for position := range maxUsernameLength {
+		seen := make(map[byte]bool)
+		for _, name := range names {
+			if position < len(name) {
+				seen[name[position]] = true
+			}
+		}
+		if len(seen) > 1 {
+			bits += math.Log2(float64(len(seen)))
+		}
+	}
+	return bits
 }

@@ -23,9 +23,10 @@ type Fault struct {
 	Code, Message string        // the two is enough, the other is AWS's own for it or ServiceFailure
 	Lost          bool          // perform the call, then cut the connection without an answer
 	LostBefore    bool          // cut the connection without performing the call
+	Garbled       bool          // perform the call, then answer 200 with only half of the answer
 	FailAfter     bool          // perform the call, then answer Status and Code; by default 500 ServiceFailure
 
-	// Hook is called when the fault matches, after the effect if Lost or FailAfter, otherwise before.
+	// Hook is called when the fault matches, after the effect if Lost, Garbled or FailAfter, otherwise before.
 	// No lock is held: it may call AWS's methods, block, or kill whoever waits for the answer.
 	Hook func(Call)
 }
@@ -73,7 +74,7 @@ func (f *fault) matches(c Call) bool {
 }
 
 // after tells whether the fault shows only once the call has been performed.
-func (f Fault) after() bool { return f.Lost || f.FailAfter }
+func (f Fault) after() bool { return f.Lost || f.FailAfter || f.Garbled }
 
 // err is the error to answer, nil if the fault has none.
 func (f Fault) err() *apiError {

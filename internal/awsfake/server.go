@@ -96,6 +96,9 @@ func (a *AWS) answer(r *http.Request, rec *Call, q *request, perform func() (any
 	if f.FailAfter {
 		ans = failure(q.service, q.id, injected)
 	}
+	if f.Garbled {
+		ans.body = ans.body[:len(ans.body)/2]
+	}
 	if f.Hook != nil {
 		f.Hook(a.log.end(rec, q.callerARN, ans))
 	}
