@@ -102,7 +102,7 @@ func (r *reaper) stop() {
 // pass sets workers to every record that is due, but for integrations that are
 // still busy with an earlier pass's.
 func (r *reaper) pass(s logical.Storage) {
-	if err := r.load(r.lifetime, s); err != nil {
+	if err := r.load(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
 		r.b.Logger().Error("the reaper cannot list the records of users; it tries again in a minute", "error", err)
 		// What is known to be due is worked off all the same.
 	}

@@ -26,7 +26,7 @@ func (b *backend) retire(ctx context.Context, s logical.Storage, username string
 		// but with the backend.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 		defer cancel()
-		defer context.AfterFunc(b.reaper.lifetime, cancel)()
+		defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
 		u, err := getUser(ctx, s, username)
 		if err != nil || u == nil {
 			return nil, err

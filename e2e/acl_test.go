@@ -33,6 +33,29 @@ func TestTokenMayReadOneRoleAndNotAnother(t *testing.T) {
 	require.Len(t, m.users(), 1)
 }
 
+// TestDeniedPathIsDeniedWithASlash: core looks for the rule of a path with the
+// slash as it was sent, so that the plugin must not take one path for the other.
+func TestDeniedPathIsDeniedWithASlash(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	policy := newPolicy(t, m.server, m.path+"-denied", `
+		path "`+m.path+`/*"         { capabilities = ["create", "read", "update", "delete", "list"] }
+		path "`+m.path+`/creds/app" { capabilities = ["deny"] }
+		path "`+m.path+`/roles/app" { capabilities = ["deny"] }
+		path "`+m.path+`/config"    { capabilities = ["deny"] }
+	`)
+	token := newToken(t, m.server, nil, policy)
+	for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPost} {
+		for _, path := range []string{"creds/app", "creds/app/", "creds//app", "creds/app//", "roles/app", "roles/app/", "config", "config/"} {
+			status, answer := sendAs(t, m, token, method, path, nil)
+			require.GreaterOrEqual(t, status, http.StatusBadRequest, "%s %s: %s", method, path, answer)
+		}
+	}
+	require.Empty(t, m.users())
+	require.NotEmpty(t, m.read("roles/app"))
+	require.NotEmpty(t, m.read("config"))
+}
+
 // TestPolicyOfTheTTL shows that a policy can bound what a token asks for, where
 // it reads by writing.
 func TestPolicyOfTheTTL(t *testing.T) {

@@ -110,6 +110,11 @@ func TestNumbers(t *testing.T) {
 // send speaks HTTP without a client's help, and returns status and body.
 func send(t *testing.T, m *mount, method, path string, body map[string]any) (int, string) {
 	t.Helper()
+	return sendAs(t, m, m.server.RootToken, method, path, body)
+}
+
+func sendAs(t *testing.T, m *mount, token, method, path string, body map[string]any) (int, string) {
+	t.Helper()
 	encoded, err := json.Marshal(body)
 	require.NoError(t, err)
 	if body == nil {
@@ -117,7 +122,7 @@ func send(t *testing.T, m *mount, method, path string, body map[string]any) (int
 	}
 	request, err := http.NewRequestWithContext(t.Context(), method, m.server.Addr+"/v1/"+m.path+"/"+path, strings.NewReader(string(encoded)))
 	require.NoError(t, err)
-	request.Header.Set("X-Vault-Token", m.server.RootToken)
+	request.Header.Set("X-Vault-Token", token)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()

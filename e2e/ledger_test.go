@@ -106,5 +106,12 @@ func checkLog(server *vaultdev.Server) error {
 	if bytes.Contains(log, []byte(policyMarker)) {
 		err = errors.Join(err, errors.New("a request's body is in the server's log"))
 	}
+	if at := crashRegexp.FindIndex(log); at != nil {
+		err = errors.Join(err, fmt.Errorf("Vault or a plugin crashed:\n%s", log[at[0]:min(len(log), at[0]+8000)]))
+	}
 	return err
 }
+
+// crashRegexp finds what the Go runtime writes when a process ends by itself. A
+// plugin's lines arrive in Vault's log, each behind a prefix.
+var crashRegexp = regexp.MustCompile(`(?m)(panic: |fatal error: |SIGSEGV).*$`)

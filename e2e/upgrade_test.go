@@ -12,7 +12,9 @@ import (
 // does: the leases of the old one are renewed and revoked by the new one.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
+	// A reload ends the process that all mounts of a version share, with the
+	// requests that it is serving.
+	m := newMountOn(t, ownServer(t), newSimulation(t))
 	before, renewed := m.issue("app"), m.issue("app")
 	next, err := vaultdev.BuildPlugin(t.Context(), serverConfig.PluginDir, "v0.1.1-next")
 	require.NoError(t, err)
@@ -20,8 +22,7 @@ func TestUpgrade(t *testing.T) {
 
 	cli(t, m.server, "secrets", "tune", "-plugin-version="+next.Version, m.path)
 	// "vault plugin reload -mounts" does not work outside of a namespace in
-	// Vault 1.21.1 (it calls sys/plugins/reload/unknown), and -plugin would
-	// reload the mounts of other tests too.
+	// Vault 1.21.1: it calls sys/plugins/reload/unknown.
 	cli(t, m.server, "write", "sys/plugins/reload/backend", "mounts="+m.path)
 
 	require.Equal(t, next.Version, m.runningVersion())
