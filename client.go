@@ -248,8 +248,7 @@ func mayHaveHappened(err error) bool {
 	var response *smithyhttp.ResponseError
 	var answer smithy.APIError
 	if errors.As(err, &response) && errors.As(err, &answer) && answer.ErrorCode() != codeUnknown {
-		status := response.HTTPStatusCode()
-		return status < http.StatusBadRequest || status >= http.StatusInternalServerError
+		return response.HTTPStatusCode() >= http.StatusInternalServerError
 	}
 	var op *net.OpError
 	return !errors.As(err, &op) || op.Op != "dial"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ func TestClocksFarApartKeepTheRecord(t *testing.T) {
 	e.heal()
 	e.finish()
 	require.Len(t, e.issuedUsers(), 1)
+	require.Len(t, e.records(), 1)
 	for _, record := range e.records() {
 		require.Contains(t, record.LastError, "by hand")
 	}
@@ -76,6 +78,17 @@ func TestTheProofThatAUserIsOursOutlivesAnAttempt(t *testing.T) {
 		l := e.issue("app", nil)
 		require.NoError(t, dependentsByHand["access key"](t.Context(), e.byHand(), e.acct, l.username()))
 		remove := e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", Status: 500, Code: "ServiceFailure"})
+		require.Error(t, e.revoke(l))
+		remove()
+		require.NoError(t, e.revoke(l))
+		e.requireNothingLeft()
+	})
+	t.Run("the user's own deletion is throttled", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, corePolicy)
+		l := e.issue("app", nil)
+		require.NoError(t, dependentsByHand["access key"](t.Context(), e.byHand(), e.acct, l.username()))
+		remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 400, Code: "Throttling"})
 		require.Error(t, e.revoke(l))
 		remove()
 		require.NoError(t, e.revoke(l))
@@ -211,15 +224,24 @@ func TestReaperServesAnAccountWhileAnotherHangs(t *testing.T) {
 	_, key := healthy.AddUser("/", "integration", corePolicy)
 	e.write("config/healthy", e.connection(key))
 	e.write("roles/healthy", map[string]any{"integration": "healthy", "policy_document": testPolicy})
-	for range 3 * reaperWorkers {
-		e.issue("app", nil)
-	}
-	l := e.issue("healthy", nil)
-	release := make(chan struct{})
-	e.aws.Inject(awsfake.Fault{Account: testAccount, Hook: func(awsfake.Call) { <-release }})
+	e.issue("app", nil)
 	e.advance(time.Hour)
+	hanging, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	e.aws.Inject(awsfake.Fault{Account: testAccount, Hook: func(awsfake.Call) { once.Do(func() { close(hanging) }); <-release }})
 	e.b.reaper.start(e.storage)
-	require.Eventually(t, func() bool { _, ok := healthy.User(l.username()); return !ok }, 10*time.Second, 10*time.Millisecond)
+	<-hanging
+
+	l := e.issue("healthy", nil)
+	require.NoError(t, e.b.changeUser(t.Context(), e.storage, l.username(), func(u *userRecord) (bool, error) {
+		u.Expires = e.clock.now()
+		return true, nil
+	}))
+	require.Eventually(t, func() bool {
+		e.b.reaper.start(e.storage)
+		_, ok := healthy.User(l.username())
+		return !ok
+	}, 10*time.Second, 10*time.Millisecond)
 	close(release)
 	e.b.reaper.done.Wait()
 	e.requireNothingLeft()

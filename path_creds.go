@@ -132,9 +132,9 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 			return u, made.secret, nil
 		}
 		b.undo(ctx, req.Storage, conn, u, err)
-		// After a lost answer "already exists" is most likely our own user,
-		// which the undoing takes care of. Another name serves the caller.
-		if !errors.Is(err, errNameTaken) && !hasCode(err, codeEntityAlreadyExists) {
+		// Somebody else's user has the name; or, after a lost answer, most likely
+		// our own, which the undoing takes care of. Another name serves the caller.
+		if !hasCode(err, codeEntityAlreadyExists) {
 			return nil, "", fmt.Errorf("user %q: %w", u.Username, err)
 		}
 	}
@@ -251,7 +251,7 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, conn *connection,
 
 func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error) error {
 	var refused errNothingDone
-	if errors.Is(cause, errNameTaken) || errors.As(cause, &refused) {
+	if errors.As(cause, &refused) {
 		return b.removeUser(ctx, s, u.Username)
 	}
 	// Written again, because a creation that was given up may have no record any more.

@@ -30,9 +30,6 @@ type creation struct {
 	secret string // of the access key, once there is one
 }
 
-// errNameTaken says that somebody else's user has the name. Nothing was done.
-var errNameTaken = errors.New("the user name is taken")
-
 // errNoContent says that the answer of a call lacks what the call is made for,
 // as a proxy's may.
 var errNoContent = errors.New("the answer has no content")
@@ -43,7 +40,7 @@ type errNothingDone struct{ error }
 func (e errNothingDone) Unwrap() error { return e.error }
 
 // run makes the user and everything it needs: one call, then all others at
-// once. Whatever error it returns, but for the two above, the user may exist.
+// once. Whatever error it returns, but for errNothingDone, the user may exist.
 func (c *creation) run(ctx context.Context) error {
 	if err := c.createUser(ctx); err != nil {
 		return err
@@ -84,8 +81,6 @@ func (c *creation) createUser(ctx context.Context) error {
 	case attempts.lost:
 		// An earlier attempt may have made the user, whatever this one says.
 		return err
-	case hasCode(err, codeEntityAlreadyExists):
-		return errNameTaken
 	default:
 		return errNothingDone{err}
 	}
