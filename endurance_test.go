@@ -227,8 +227,9 @@ func TestReaperServesAnAccountWhileAnotherHangs(t *testing.T) {
 	e.issue("app", nil)
 	e.advance(time.Hour)
 	hanging, release := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	e.aws.Inject(awsfake.Fault{Account: testAccount, Hook: func(awsfake.Call) { once.Do(func() { close(hanging) }); <-release }})
+	hang, letGo := sync.OnceFunc(func() { close(hanging) }), sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo)
+	e.aws.Inject(awsfake.Fault{Account: testAccount, Hook: func(awsfake.Call) { hang(); <-release }})
 	e.b.reaper.start(e.storage)
 	<-hanging
 
@@ -242,7 +243,7 @@ func TestReaperServesAnAccountWhileAnotherHangs(t *testing.T) {
 		_, ok := healthy.User(l.username())
 		return !ok
 	}, 10*time.Second, 10*time.Millisecond)
-	close(release)
+	letGo()
 	e.b.reaper.done.Wait()
 	e.requireNothingLeft()
 }
