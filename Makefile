@@ -32,6 +32,7 @@ unit: ## unit tests, quickly
 
 .PHONY: race
 race: ## unit tests under the race detector, in random order
+	@command -v moto_server >/dev/null || echo "moto_server is not on the PATH: the simulated AWS is NOT compared with it."
 	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./...
 
 # The server comes first and by itself: building it takes longer than go test

@@ -39,8 +39,8 @@ type backend struct {
 	// now is Vault's clock; tests move it.
 	now func() time.Time
 
-	// integrationWrites serialises writes of integrations, which wait for AWS.
-	integrationWrites sync.Mutex
+	// integrationWrites serialise the writes of an integration, which wait for AWS.
+	integrationWrites []*locksutil.LockEntry
 	// integrations is held for reading from looking at an integration until
 	// the record of a user made through it is written, and for writing while
 	// an integration changes. Never while waiting for AWS.
@@ -70,6 +70,8 @@ func newBackend(uuid string) *backend {
 		httpClient:   newHTTPClient(),
 		userLocks:    locksutil.CreateLocks(),
 		now:          time.Now,
+
+		integrationWrites: locksutil.CreateLocks(),
 	}
 	b.reaper = newReaper(b)
 	b.Backend = &framework.Backend{

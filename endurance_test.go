@@ -307,3 +307,108 @@ func TestASlashAtTheEndIsAnotherPath(t *testing.T) {
 		}
 	}
 }
+
+// A write that failed may have happened. Break it by scheduling only what was
+// written.
+func TestReaperLooksAfterAWriteThatFailed(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.reap() // has read all records there are
+	e.storage.on(func(op, _ string) (bool, error) { return true, failIf(op == "put") })
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.ErrorIs(t, err, errInjected)
+	e.storage.on(nil)
+	require.Len(t, e.records(), 1, "it was written all the same")
+	e.finish()
+	e.requireNothingLeft()
+}
+
+func TestReaperLooksAtWhatAnotherNodeWrote(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.reap()
+	here := e.b
+	e.start()
+	l := e.issue("app", nil)
+	e.b = here
+	e.b.InvalidateKey(t.Context(), userPrefix+l.username())
+	e.finish()
+	e.requireNothingLeft()
+}
+
+// Before a user has settled, asking again is of no use. Break it by not looking
+// at errUnsettled in noteFailure.
+func TestReaperWaitsUntilAUserHasSettled(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	l := e.issue("app", nil)
+	e.deleteByHand(l.username())
+	require.Error(t, e.revoke(l))
+	record := e.records()[l.username()]
+	require.Equal(t, record.Created.Add(settlingTime), record.NextAttempt)
+}
+
+// An integration cannot change between the moment its account is looked at and
+// the moment the record that names it is written. Break it by not locking in
+// recordUser.
+func TestAnIntegrationStaysAsItIsUntilTheRecordIsWritten(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	written := false
+	e.storage.on(func(op, key string) (bool, error) {
+		if op == "put" && matchesKey(userPrefix, key) && !written {
+			written = true
+			if e.b.integrations.TryLock() {
+				e.b.integrations.Unlock()
+				t.Error("the integration could be changed meanwhile")
+			}
+		}
+		return true, nil
+	})
+	e.issue("app", nil)
+	require.True(t, written)
+}
+
+// The caller is told before Vault's clients give up; the reaper does the rest.
+func TestCredsLeavesAHangingAWSToTheReaper(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	remove := e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Delay: time.Minute})
+	_, err := e.doCtx(ctx, logical.ReadOperation, "creds/app", nil)
+	var coded logical.HTTPCodedError
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, http.StatusBadGateway, coded.Code())
+	require.Zero(t, e.aws.Count("DeleteUser"), "the caller has waited long enough")
+	remove()
+	e.reap()
+	e.requireNothingLeft()
+}
+
+// One integration that does not answer must not keep others from being written.
+// Break it by giving all integrations one lock.
+func TestAHangingVerificationHoldsUpNoOtherIntegration(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	reached, release := make(chan struct{}), make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo)
+	e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Count: 1, Hook: func(awsfake.Call) { close(reached); <-release }})
+	hanging := make(chan error, 1)
+	go func() {
+		_, err := e.do(logical.UpdateOperation, "config/a", e.connection(e.key))
+		hanging <- err
+	}()
+	<-reached
+	e.write("config/b", e.connection(e.key))
+	letGo()
+	require.NoError(t, <-hanging)
+}
+
+// Where there is no record there is no user: it is removed only when the user is
+// confirmed gone. So Vault's retry after the reaper finds nothing to do.
+func TestRevocationWithoutARecordAsksNobody(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.advance(time.Hour)
+	e.reap()
+	e.requireNothingLeft()
+	e.aws.ResetCalls()
+	require.NoError(t, e.revoke(l))
+	require.Empty(t, e.aws.Calls())
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -186,8 +187,9 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	}
 	// Serialises writers, so that none works on what another is replacing.
 	// Lease operations do not take it: it is held while AWS answers.
-	b.integrationWrites.Lock()
-	defer b.integrationWrites.Unlock()
+	writes := locksutil.LockForKey(b.integrationWrites, name)
+	writes.Lock()
+	defer writes.Unlock()
 
 	old, err := getIntegration(ctx, req.Storage, name)
 	if err != nil {
@@ -208,7 +210,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	if d.Get(fieldVerifyConnection).(bool) {
 		identity, err := b.verify(ctx, in)
 		if err != nil {
-			return awsFailure(fmt.Sprintf("integration %q was not stored: AWS does not accept it", name), err)
+			return awsFailure(fmt.Sprintf("integration %q was not stored: it could not be verified", name), err)
 		}
 		if err := in.setIdentity(identity); err != nil {
 			return logical.ErrorResponse(err.Error()), nil
@@ -304,8 +306,9 @@ func (b *backend) integrationDelete(ctx context.Context, req *logical.Request, d
 	if err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	b.integrationWrites.Lock()
-	defer b.integrationWrites.Unlock()
+	writes := locksutil.LockForKey(b.integrationWrites, name)
+	writes.Lock()
+	defer writes.Unlock()
 	b.integrations.Lock()
 	defer b.integrations.Unlock()
 	return storedOrRefused(b.forgetIntegration(ctx, req.Storage, name))

@@ -242,28 +242,32 @@ func (b *backend) activateUser(ctx context.Context, s logical.Storage, u *userRe
 // undo deletes what a failed creation has left. The reaper goes on where that
 // is not possible now.
 func (b *backend) undo(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error) {
+	outOfTime := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	if err := b.undoUser(ctx, s, conn, u, cause); err != nil {
+	if err := b.undoUser(ctx, s, conn, u, cause, outOfTime); err != nil {
 		b.Logger().Warn("a creation that failed could not be undone yet", "username", u.Username, "role", u.Role, "integration", u.Integration, "error", describe(err))
 	}
 }
 
-func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error) error {
+func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error, outOfTime bool) error {
 	var refused errNothingDone
 	if errors.As(cause, &refused) {
 		return b.removeUser(ctx, s, u.Username)
 	}
 	// Written again, because a creation that was given up may have no record any more.
 	u.State, u.NextAttempt = stateDeleting, b.now()
-	if err := b.putUser(ctx, s, u); err != nil {
-		// The user must go all the same. The reaper deals with the record.
-		return errors.Join(err, b.deleteInAWS(ctx, s, conn, u))
+	err := b.storeUser(ctx, s, u)
+	if err == nil && outOfTime {
+		return nil // AWS does not answer and the caller has waited long enough: the reaper's next pass
 	}
-	if err := b.deleteInAWS(ctx, s, conn, u); err != nil {
-		return b.noteFailure(ctx, s, u, err)
-	}
-	return b.removeUser(ctx, s, u.Username)
+	// Where the record could not be written the user must go all the same.
+	return errors.Join(err, b.alone(ctx, u.Username, undoTimeout, func(ctx context.Context) error {
+		if err := b.deleteInAWS(ctx, s, conn, u); err != nil {
+			return b.noteFailure(ctx, s, u, err)
+		}
+		return b.removeUser(ctx, s, u.Username)
+	}))
 }
 
 func (b *backend) credsResponse(req *logical.Request, u *userRecord, secret string, terms leaseTerms) *logical.Response {

@@ -11,8 +11,8 @@ import (
 func TestRoleDefaults(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	require.Equal(t, map[string]any{
-		"integration": "default", "policy_document": testPolicy, "policy_arns": []string(nil), "iam_groups": []string(nil),
-		"permissions_boundary_arn": "", "iam_tags": map[string]string(nil), "user_path": "", "username_template": "",
+		"integration": "default", "policy_document": testPolicy, "policy_arns": []string{}, "iam_groups": []string{},
+		"permissions_boundary_arn": "", "iam_tags": map[string]string{}, "user_path": "", "username_template": "",
 		"credential_type": "iam_user", "default_ttl": int64(1800), "max_ttl": int64(0),
 	}, e.read("roles/app"))
 }

@@ -51,7 +51,11 @@ type role struct {
 }
 
 func newRole(name string) *role {
-	return &role{Name: name, Integration: defaultIntegration, DefaultTTL: defaultTTL}
+	return &role{
+		Name: name, Integration: defaultIntegration, DefaultTTL: defaultTTL,
+		// Empty rather than nil, which would be shown as null.
+		PolicyARNs: []string{}, IAMGroups: []string{}, IAMTags: map[string]string{},
+	}
 }
 
 // userPath is the IAM path of the role's users, before the mount's segment.

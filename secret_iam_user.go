@@ -128,7 +128,7 @@ func (b *backend) secretIAMUserRevoke(ctx context.Context, req *logical.Request,
 		// The lease has all that a deletion needs.
 		b.Logger().Error("a damaged record is replaced by what the lease knows", "username", lease.User.Username, "error", err)
 		u = &userRecord{Version: recordVersion, issuedUser: lease.User, State: stateDeleting, NextAttempt: b.now()}
-		err = b.putUser(ctx, req.Storage, u)
+		err = b.storeUser(ctx, req.Storage, u)
 	}
 	if err != nil {
 		return nil, err

@@ -41,6 +41,8 @@ func TestLifeOfALease(t *testing.T) {
 	require.Equal(t, user.AccessKeys[0].ID, record.AccessKeyID)
 	require.Equal(t, "test-entity", record.EntityID)
 	require.Equal(t, "test-display", record.DisplayName)
+	require.WithinDuration(t, time.Now().Add(30*time.Minute+2*time.Minute), record.Expires, 10*time.Second, "core's clock starts later")
+	require.WithinDuration(t, time.Now().Add(24*time.Hour+2*time.Minute), record.Deadline, 10*time.Second)
 
 	resp, err := e.renew(l, time.Hour)
 	require.NoError(t, err)

@@ -165,6 +165,14 @@ func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord)
 	return nil
 }
 
+// storeUser is putUser under the user's lock.
+func (b *backend) storeUser(ctx context.Context, s logical.Storage, u *userRecord) error {
+	lock := locksutil.LockForKey(b.userLocks, u.Username)
+	lock.Lock()
+	defer lock.Unlock()
+	return b.putUser(ctx, s, u)
+}
+
 // removeUser removes the record of a user that is confirmed gone.
 func (b *backend) removeUser(ctx context.Context, s logical.Storage, username string) error {
 	lock := locksutil.LockForKey(b.userLocks, username)

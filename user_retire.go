@@ -21,24 +21,31 @@ const (
 // retire deletes the IAM user of a record and then the record. A failure is
 // noted in the record, and the reaper tries again.
 func (b *backend) retire(ctx context.Context, s logical.Storage, username string) error {
-	_, err, _ := b.retirements.Do(username, func() (any, error) {
-		// Several callers share the deletion: it must not end with one of them,
-		// but with the backend.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
-		defer cancel()
-		defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
+	return b.alone(ctx, username, deleteTimeout, func(ctx context.Context) error {
 		u, err := getUser(ctx, s, username)
 		if err != nil || u == nil {
-			return nil, err
+			return err
 		}
 		conn, err := b.connect(ctx, s, u.Integration)
 		if err == nil {
 			err = b.deleteInAWS(ctx, s, conn, u)
 		}
 		if err != nil {
-			return nil, b.noteFailure(ctx, s, u, err)
+			return b.noteFailure(ctx, s, u, err)
 		}
-		return nil, b.removeUser(ctx, s, username)
+		return b.removeUser(ctx, s, username)
+	})
+}
+
+// alone does the work while no other deletion of the user is under way; if one
+// is, its result is this one's. Several callers may share the work: it does not
+// end with one of them, but in time, or with the backend.
+func (b *backend) alone(ctx context.Context, username string, timeout time.Duration, work func(context.Context) error) error {
+	_, err, _ := b.retirements.Do(username, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		defer cancel()
+		defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
+		return nil, work(ctx)
 	})
 	return err
 }
