@@ -69,8 +69,9 @@ func awsBreakages(action string) []breakage {
 	}
 	dying := func(f awsfake.Fault) func(*env) {
 		return func(e *env) {
-			f.Hook = func(awsfake.Call) { e.kill() }
-			inject(f)(e)
+			deadly := f // tests that run at once share the table
+			deadly.Hook = func(awsfake.Call) { e.kill() }
+			inject(deadly)(e)
 		}
 	}
 	step := "AWS " + action
