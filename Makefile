@@ -65,7 +65,7 @@ demo: ## the whole story on this machine; HOLD=1 stays up, AWS=real uses your ac
 	@HOLD='$(HOLD)' AWS='$(AWS)' go run ./scripts/demo
 
 .PHONY: vault
-vault: ## find a Vault server, or build one into bin/ (about 12 minutes, once)
+vault: ## find a Vault server, or build one into bin/ (about 9 minutes, once)
 	@go run ./scripts/get-vault
 
 .PHONY: clean

@@ -42,7 +42,7 @@ const (
 //   - vault on the PATH, if it is Community Edition 1.21 or newer (an
 //     Enterprise binary does not start without a licence);
 //   - bin/vault of the repository, if it is the version that tools/vault pins;
-//   - bin/vault, built from tools/vault now. That takes about 12 minutes on two
+//   - bin/vault, built from tools/vault now. That takes about 9 minutes on two
 //     cores when nothing is in the build cache, and says so.
 func FindVault(ctx context.Context, progress io.Writer) (string, error) {
 	if path := os.Getenv("VAULT_BIN"); path != "" {
@@ -103,7 +103,7 @@ func pinnedVault(ctx context.Context, root string, progress io.Writer) (string, 
 
 func buildVault(ctx context.Context, root, path, version string, progress io.Writer) error {
 	fmt.Fprintf(progress, "Building Vault %s from source into %s (tools/vault). "+
-		"Once, this takes about 12 minutes on two cores; later runs find it there.\n", version, path)
+		"Once, this takes about 9 minutes on two cores; later runs find it there.\n", version, path)
 	start := time.Now()
 
 	done := make(chan struct{})

@@ -81,7 +81,7 @@ func TestPinnedVaultIsKeptWhileThePinStands(t *testing.T) {
 	t.Setenv("GOPROXY", "off")
 	_, err = pinnedVault(t.Context(), root, &progress)
 	require.ErrorContains(t, err, "building Vault v0.0.1")
-	require.Contains(t, progress.String(), "about 12 minutes")
+	require.Contains(t, progress.String(), "about 9 minutes")
 }
 
 func TestStartSaysWhyAServerDoesNotStart(t *testing.T) {
