@@ -169,9 +169,6 @@ func TestMountsDoNotShareAPath(t *testing.T) {
 // Run with the race detector. 64 readers for 20 seconds: no error, no user
 // twice, and nothing left after all leases are revoked.
 func TestManyReadersAtOnce(t *testing.T) {
-	if testing.Short() {
-		t.Skip("the 20 s of 64 concurrent readers are left out by -short")
-	}
 	t.Parallel()
 	e := newEnv(t, corePolicy)
 	var mu sync.Mutex
