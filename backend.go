@@ -81,7 +81,7 @@ func newBackend(uuid string) *backend {
 		PathsSpecial: &logical.Paths{
 			SealWrapStorage: []string{integrationPrefix},
 		},
-		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds()),
+		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers()),
 		Secrets:      []*framework.Secret{b.secretIAMUser()},
 		PeriodicFunc: b.periodic,
 		Invalidate:   b.invalidate,

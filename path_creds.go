@@ -278,7 +278,7 @@ func (b *backend) credsResponse(req *logical.Request, u *userRecord, secret stri
 		fieldUserID:          u.UserID,
 		fieldARN:             u.ARN,
 		fieldPolicyName:      u.PolicyName,
-		fieldLeaseExpiration: b.now().Add(terms.ttl).UTC().Format(time.RFC3339),
+		fieldLeaseExpiration: timestamp(b.now().Add(terms.ttl)),
 		fieldAccountID:       u.AccountID,
 		fieldAccessKey:       u.AccessKeyID,
 		fieldSecretKey:       secret,

@@ -155,7 +155,7 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 		return nil
 	case err == nil && (d.user.UserID == "" || !d.user.RecreatedAt.IsZero()):
 		return refuse("a user named %q was there at %s, before the engine can have made one, as far as the clocks agree: "+
-			"if it is not somebody else's, delete it by hand", d.user.Username, aws.ToTime(out.User.CreateDate).UTC().Format(time.RFC3339))
+			"if it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)))
 	case err == nil:
 		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
 			"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
@@ -216,7 +216,7 @@ func (d *deletion) checkKeys(ctx context.Context) error {
 func (d *deletion) notFound() error {
 	if settles := d.user.settles(); d.now().Before(settles) {
 		return fmt.Errorf("%w: AWS does not know user %q, but may only not know it yet: it was made less than %s ago and counts as gone if that is still so at %s",
-			errUnsettled, d.user.Username, settlingTime, settles.UTC().Format(time.RFC3339))
+			errUnsettled, d.user.Username, settlingTime, timestamp(settles))
 	}
 	return errGone
 }

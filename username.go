@@ -130,12 +130,25 @@ func renderUsername(t template.StringTemplate, roleName string) (string, error) 
 	case len(name) > maxUsernameLength:
 		return "", refuse("%s renders %d characters for a role name of %d: IAM takes at most %d, shorten it with \"truncate\"",
 			fieldUsernameTemplate, len(name), len(roleName), maxUsernameLength)
-	case !usernameRegexp.MatchString(name):
-		return "", refuse("%s renders %q: IAM takes letters, digits and +=,.@_- only", fieldUsernameTemplate, name)
-	case strings.Contains(name, ".."):
-		return "", refuse("%s renders %q: a name must not contain %q, which storage keys cannot hold", fieldUsernameTemplate, name, "..")
+	}
+	if err := validateUsername(name); err != nil {
+		return "", refuse("%s renders %q: %s", fieldUsernameTemplate, name, err)
 	}
 	return name, nil
+}
+
+// validateUsername checks a name for what IAM and the record's storage key can
+// hold.
+func validateUsername(name string) error {
+	switch {
+	case len(name) > maxUsernameLength:
+		return fmt.Errorf("IAM takes at most %d characters", maxUsernameLength)
+	case !usernameRegexp.MatchString(name):
+		return errors.New("IAM takes letters, digits and +=,.@_- only")
+	case strings.Contains(name, ".."):
+		return fmt.Errorf("a name must not contain %q, which storage keys cannot hold", "..")
+	}
+	return nil
 }
 
 // validateUsernameTemplate refuses a template that cannot name users of the

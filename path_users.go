@@ -1,0 +1,127 @@
+package awsiam
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	fieldState       = "state"
+	fieldCreated     = "created"
+	fieldExpires     = "expires"
+	fieldDeadline    = "deadline"
+	fieldEntityID    = "entity_id"
+	fieldDisplayName = "display_name"
+	fieldAttempts    = "attempts"
+	fieldLastError   = "last_error"
+	fieldNextAttempt = "next_attempt"
+)
+
+func userResponseFields() map[string]*framework.FieldSchema {
+	text := func(description string) *framework.FieldSchema {
+		return &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: description}
+	}
+	return map[string]*framework.FieldSchema{
+		fieldUsername:    text("Name of the IAM user."),
+		fieldUserPath:    text("IAM path of the user."),
+		fieldUserID:      text("Unique id of the IAM user; empty until AWS has answered."),
+		fieldARN:         text("ARN of the IAM user; empty until AWS has answered."),
+		fieldAccessKeyID: text("Access key id; empty until AWS has answered."),
+		fieldAccountID:   text("AWS account of the user."),
+		fieldRole:        text("Role the user was made for."),
+		fieldIntegration: text("Integration the user was made through."),
+		fieldState:       text("creating, active or deleting."),
+		fieldCreated:     text("When the user was asked for, RFC 3339 in UTC."),
+		fieldExpires:     text("Latest end of the lease as last granted, with the engine's allowance of two minutes; empty while creating."),
+		fieldDeadline:    text("When no lease of the user can be alive any more; empty while creating."),
+		fieldEntityID:    text("Identity entity of who asked."),
+		fieldDisplayName: text("Display name of who asked."),
+		fieldAttempts:    {Type: framework.TypeInt, Required: true, Description: "How many deletions have failed."},
+		fieldLastError:   text("Why the last deletion failed."),
+		fieldNextAttempt: text("When the reaper tries again."),
+	}
+}
+
+func (b *backend) pathUsers() []*framework.Path {
+	return []*framework.Path{
+		{
+			Pattern: "users/$",
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: &framework.PathOperation{
+					Callback: b.userList, Summary: "List the issued users that may exist.", Responses: listResponse("Names of the users."),
+				},
+			},
+			HelpSynopsis: "The issued users that may exist.", HelpDescription: usersHelp,
+		},
+		{
+			Pattern: "users/" + capture(fieldUsername),
+			Fields: map[string]*framework.FieldSchema{
+				fieldUsername: {Type: framework.TypeString, Description: "Name of the IAM user."},
+			},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: &framework.PathOperation{
+					Callback: b.userRead, Summary: "Show what is known of an issued user.", Responses: okResponse("The user's record.", userResponseFields()),
+				},
+			},
+			HelpSynopsis: "What is known of an issued user.", HelpDescription: usersHelp,
+		},
+	}
+}
+
+func (b *backend) userList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := req.Storage.List(ctx, userPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing the records of users: %w", err)
+	}
+	return logical.ListResponse(names), nil
+}
+
+func (b *backend) userRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldUsername).(string)
+	if err := validateUsername(name); err != nil {
+		return logical.ErrorResponse("%s: %q cannot be the name of an issued user: %s", fieldUsername, name, err), nil
+	}
+	u, err := getUser(ctx, req.Storage, name)
+	if err != nil || u == nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{
+		fieldUsername:    u.Username,
+		fieldUserPath:    u.Path,
+		fieldUserID:      u.UserID,
+		fieldARN:         u.ARN,
+		fieldAccessKeyID: u.AccessKeyID,
+		fieldAccountID:   u.AccountID,
+		fieldRole:        u.Role,
+		fieldIntegration: u.Integration,
+		fieldState:       string(u.State),
+		fieldCreated:     timestamp(u.Created),
+		fieldExpires:     timestamp(u.Expires),
+		fieldDeadline:    timestamp(u.Deadline),
+		fieldEntityID:    u.EntityID,
+		fieldDisplayName: u.DisplayName,
+		fieldAttempts:    u.Attempts,
+		fieldLastError:   u.LastError,
+		fieldNextAttempt: timestamp(u.NextAttempt),
+	}}, nil
+}
+
+// timestamp renders a time for people; empty for one that is not set.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+const usersHelp = `
+Every IAM user that this mount has made, or may have made, is on record here
+until it is confirmed deleted: what it is, where, for which role, who asked for
+it, and, where a deletion has failed, why, and when it is tried again. Secrets
+are never shown: they are nowhere but in the response that handed them out.
+
+Before disabling the mount, wait until this list is empty.`
