@@ -1,0 +1,77 @@
+package awsiam
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+)
+
+// checkOwnership asks whether the user that bears the name is ours, where
+// nothing has proven it: the name may have passed to somebody else's user
+// after ours was deleted by hand, or may have been somebody's before.
+func (d *deletion) checkOwnership(ctx context.Context) error {
+	out, err := d.iam.GetUser(ctx, &iam.GetUserInput{UserName: &d.user.Username})
+	switch {
+	case err == nil && out.User == nil:
+		return errNoContent
+	case err == nil && d.isOurs(out.User):
+		return nil
+	case err == nil && (d.user.UserID == "" || !d.user.RecreatedAt.IsZero()):
+		return refuse("a user named %q was there at %s, before the engine can have made one, as far as the clocks agree: "+
+			"if it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)))
+	case err == nil:
+		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
+			"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
+		return errGone
+	case hasCode(err, codeNoSuchEntity):
+		return d.notFound()
+	case hasCode(err, codeAccessDenied):
+		// iam:GetUser is not among the eight core actions; iam:ListAccessKeys is.
+		return d.checkKeys(ctx)
+	}
+	return err
+}
+
+func (d *deletion) isOurs(found *types.User) bool {
+	if d.user.UserID != "" && aws.ToString(found.UserId) == d.user.UserID {
+		return true
+	}
+	// A creation whose answer never came, or recreate, made a user whose id is
+	// not known. Nobody can have made a user of that name since, only before.
+	since := d.user.RecreatedAt
+	if d.user.UserID == "" {
+		since = d.user.Created
+	}
+	return !since.IsZero() && !aws.ToTime(found.CreateDate).Before(since.Add(-skewAllowance))
+}
+
+// checkKeys judges by the user's access keys alone. A user of ours has the
+// recorded key, or, where none is recorded or it was deleted, none that is
+// older than the record.
+func (d *deletion) checkKeys(ctx context.Context) error {
+	var strange []string
+	err := eachAccessKey(ctx, d.iam, d.user.Username, func(key types.AccessKeyMetadata) error {
+		id := aws.ToString(key.AccessKeyId)
+		made := aws.ToTime(key.CreateDate)
+		if id != d.user.AccessKeyID && (d.user.AccessKeyID != "" || made.Before(d.user.Created.Add(-skewAllowance))) {
+			strange = append(strange, id)
+		}
+		return nil
+	})
+	switch {
+	case err == nil && d.user.Proven:
+		return nil // whoever made those keys, an earlier attempt has proven the user ours
+	case hasCode(err, codeNoSuchEntity):
+		return d.notFound()
+	case hasCode(err, codeAccessDenied):
+		return nil // DeleteUser decides
+	case err != nil:
+		return err
+	case len(strange) > 0:
+		return refuse("user %q has access key(s) %s that the engine did not make, and nothing that it made: it may be somebody else's. "+
+			"Grant iam:GetUser on it, so that its id can be compared with %q", d.user.Username, some(strange), d.user.UserID)
+	}
+	return nil
+}
