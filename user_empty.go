@@ -4,42 +4,72 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
+// emptying removes everything that others may have hung on a user.
+type emptying struct {
+	iam      iamAPI
+	username string
+	// last is the inline policy that stays until nothing else can give the
+	// user's sessions permissions; empty if none has to.
+	last string
+	// grants is set while something else can.
+	grants bool
+	// quarantine is the policy by which AWS had contained a key that it found
+	// in public, if it had.
+	quarantine string
+}
+
 // dependents is one of the nine kinds of things that IAM requires gone before
 // a user can be deleted (IAM user guide, id_users_manage).
 type dependents struct {
-	kind   string
-	remove func(context.Context, iamAPI, string) error
+	kind    string
+	remove  func(*emptying, context.Context) error
+	actions string // what removing them takes
+	grant   bool   // they give permissions
 }
 
 // allDependents has the access keys first: whatever fails after them, the
 // user's key is dead.
 var allDependents = []dependents{
-	{"access keys", removeAccessKeys},
-	{"inline policies", removeInlinePolicies},
-	{"attached policies", removeAttachedPolicies},
-	{"group memberships", removeGroups},
-	{"login profile", removeLoginProfile},
-	{"MFA devices", removeMFADevices},
-	{"signing certificates", removeSigningCertificates},
-	{"SSH public keys", removeSSHPublicKeys},
-	{"service-specific credentials", removeServiceCredentials},
+	{"access keys", (*emptying).accessKeys, "iam:ListAccessKeys and iam:DeleteAccessKey", false},
+	{"attached policies", (*emptying).attachedPolicies, "iam:ListAttachedUserPolicies and iam:DetachUserPolicy, also for the " + quarantinePolicy +
+		" that AWS attaches when a key has leaked", true},
+	{"group memberships", (*emptying).groups, "iam:ListGroupsForUser, and iam:RemoveUserFromGroup on the groups", true},
+	{"inline policies", (*emptying).inlinePolicies, "iam:ListUserPolicies and iam:DeleteUserPolicy", false},
+	{"login profile", (*emptying).loginProfile, "iam:DeleteLoginProfile", false},
+	{"MFA devices", (*emptying).mfaDevices, "iam:ListMFADevices, iam:DeactivateMFADevice, and iam:DeleteVirtualMFADevice on the devices", false},
+	{"signing certificates", (*emptying).signingCertificates, "iam:ListSigningCertificates and iam:DeleteSigningCertificate", false},
+	{"SSH public keys", (*emptying).sshPublicKeys, "iam:ListSSHPublicKeys and iam:DeleteSSHPublicKey", false},
+	{"service-specific credentials", (*emptying).serviceCredentials, "iam:ListServiceSpecificCredentials and iam:DeleteServiceSpecificCredential", false},
 }
 
-// emptyUser removes everything that others may have hung on the user. What it
-// may not do, or what this partition does not know, is left to DeleteUser to
-// decide: the error says what may still be there.
-func emptyUser(ctx context.Context, api iamAPI, username string) error {
+// quarantinePolicy begins the names of AWS's managed policies for keys that it
+// found in public (IAM user guide, AWS managed policies).
+const quarantinePolicy = "AWSCompromisedKeyQuarantine"
+
+// run tries every kind. What it may not do, or what this partition does not
+// know, is left to DeleteUser to decide: the error says what may still be there
+// and which permissions would remove it.
+func (e *emptying) run(ctx context.Context) error {
 	var errs []error
 	for _, d := range allDependents {
-		err := d.remove(ctx, api, username)
-		if ignore(err, codeNoSuchEntity, codeInvalidAction) != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", d.kind, err))
+		err := d.remove(e, ctx)
+		if ignore(err, codeNoSuchEntity, codeInvalidAction) == nil {
+			continue
 		}
+		e.grants = e.grants || d.grant
+		if hasCode(err, codeAccessDenied) {
+			err = fmt.Errorf("%s may hold it: grant %s", d.kind, d.actions)
+		} else {
+			err = fmt.Errorf("%s may hold it: %w", d.kind, err)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -50,7 +80,8 @@ type page[T any] struct {
 	marker *string
 }
 
-// eachItem visits all items of a paginated list. Visiting may remove the item.
+// eachItem visits all items of a paginated list. Visiting may remove the item,
+// and somebody else may have removed it before.
 func eachItem[T any](list func(marker *string) (page[T], error), visit func(T) error) error {
 	var errs []error
 	var marker *string
@@ -60,7 +91,7 @@ func eachItem[T any](list func(marker *string) (page[T], error), visit func(T) e
 			return errors.Join(append(errs, err)...)
 		}
 		for _, item := range p.items {
-			errs = append(errs, visit(item))
+			errs = append(errs, ignore(visit(item), codeNoSuchEntity))
 		}
 		if p.marker == nil {
 			return errors.Join(errs...)
@@ -87,110 +118,123 @@ func eachAccessKey(ctx context.Context, api iamAPI, username string, visit func(
 	}, visit)
 }
 
-func removeAccessKeys(ctx context.Context, api iamAPI, username string) error {
-	return eachAccessKey(ctx, api, username, func(key types.AccessKeyMetadata) error {
-		_, err := api.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &username, AccessKeyId: key.AccessKeyId})
+func (e *emptying) accessKeys(ctx context.Context) error {
+	return eachAccessKey(ctx, e.iam, e.username, func(key types.AccessKeyMetadata) error {
+		_, err := e.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &e.username, AccessKeyId: key.AccessKeyId})
 		return err
 	})
 }
 
-func removeInlinePolicies(ctx context.Context, api iamAPI, username string) error {
-	return eachItem(func(marker *string) (page[string], error) {
-		out, err := api.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: &username, Marker: marker})
+func (e *emptying) inlinePolicies(ctx context.Context) error {
+	remove := func(policy string) error {
+		_, err := e.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: &e.username, PolicyName: &policy})
+		return err
+	}
+	err := eachItem(func(marker *string) (page[string], error) {
+		out, err := e.iam.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: &e.username, Marker: marker})
 		if err != nil {
 			return page[string]{}, err
 		}
 		return page[string]{out.PolicyNames, next(out.IsTruncated, out.Marker)}, nil
 	}, func(policy string) error {
-		_, err := api.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: &username, PolicyName: &policy})
-		return err
+		if policy == e.last {
+			return nil
+		}
+		return remove(policy)
 	})
+	if err != nil || e.last == "" || e.grants {
+		return err
+	}
+	return remove(e.last)
 }
 
-func removeAttachedPolicies(ctx context.Context, api iamAPI, username string) error {
+func (e *emptying) attachedPolicies(ctx context.Context) error {
 	return eachItem(func(marker *string) (page[types.AttachedPolicy], error) {
-		out, err := api.ListAttachedUserPolicies(ctx, &iam.ListAttachedUserPoliciesInput{UserName: &username, Marker: marker})
+		out, err := e.iam.ListAttachedUserPolicies(ctx, &iam.ListAttachedUserPoliciesInput{UserName: &e.username, Marker: marker})
 		if err != nil {
 			return page[types.AttachedPolicy]{}, err
 		}
 		return page[types.AttachedPolicy]{out.AttachedPolicies, next(out.IsTruncated, out.Marker)}, nil
 	}, func(policy types.AttachedPolicy) error {
-		_, err := api.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: &username, PolicyArn: policy.PolicyArn})
+		if name := aws.ToString(policy.PolicyName); strings.HasPrefix(name, quarantinePolicy) {
+			e.quarantine = name
+		}
+		_, err := e.iam.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: &e.username, PolicyArn: policy.PolicyArn})
 		return err
 	})
 }
 
-func removeGroups(ctx context.Context, api iamAPI, username string) error {
+func (e *emptying) groups(ctx context.Context) error {
 	return eachItem(func(marker *string) (page[types.Group], error) {
-		out, err := api.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: &username, Marker: marker})
+		out, err := e.iam.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: &e.username, Marker: marker})
 		if err != nil {
 			return page[types.Group]{}, err
 		}
 		return page[types.Group]{out.Groups, next(out.IsTruncated, out.Marker)}, nil
 	}, func(group types.Group) error {
-		_, err := api.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: &username, GroupName: group.GroupName})
+		_, err := e.iam.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: &e.username, GroupName: group.GroupName})
 		return err
 	})
 }
 
-func removeLoginProfile(ctx context.Context, api iamAPI, username string) error {
-	_, err := api.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: &username})
+func (e *emptying) loginProfile(ctx context.Context) error {
+	_, err := e.iam.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: &e.username})
 	return err
 }
 
-func removeMFADevices(ctx context.Context, api iamAPI, username string) error {
+func (e *emptying) mfaDevices(ctx context.Context) error {
 	return eachItem(func(marker *string) (page[types.MFADevice], error) {
-		out, err := api.ListMFADevices(ctx, &iam.ListMFADevicesInput{UserName: &username, Marker: marker})
+		out, err := e.iam.ListMFADevices(ctx, &iam.ListMFADevicesInput{UserName: &e.username, Marker: marker})
 		if err != nil {
 			return page[types.MFADevice]{}, err
 		}
 		return page[types.MFADevice]{out.MFADevices, next(out.IsTruncated, out.Marker)}, nil
 	}, func(device types.MFADevice) error {
-		if _, err := api.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: &username, SerialNumber: device.SerialNumber}); err != nil {
+		if _, err := e.iam.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: &e.username, SerialNumber: device.SerialNumber}); err != nil {
 			return err
 		}
 		// Only a virtual device, whose serial number is an ARN, can and need be
 		// deleted; deactivated, it does not hold the user any more.
-		_, err := api.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: device.SerialNumber})
+		_, err := e.iam.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: device.SerialNumber})
 		return ignore(err, codeNoSuchEntity, codeAccessDenied, "ValidationError")
 	})
 }
 
-func removeSigningCertificates(ctx context.Context, api iamAPI, username string) error {
+func (e *emptying) signingCertificates(ctx context.Context) error {
 	return eachItem(func(marker *string) (page[types.SigningCertificate], error) {
-		out, err := api.ListSigningCertificates(ctx, &iam.ListSigningCertificatesInput{UserName: &username, Marker: marker})
+		out, err := e.iam.ListSigningCertificates(ctx, &iam.ListSigningCertificatesInput{UserName: &e.username, Marker: marker})
 		if err != nil {
 			return page[types.SigningCertificate]{}, err
 		}
 		return page[types.SigningCertificate]{out.Certificates, next(out.IsTruncated, out.Marker)}, nil
 	}, func(certificate types.SigningCertificate) error {
-		_, err := api.DeleteSigningCertificate(ctx, &iam.DeleteSigningCertificateInput{UserName: &username, CertificateId: certificate.CertificateId})
+		_, err := e.iam.DeleteSigningCertificate(ctx, &iam.DeleteSigningCertificateInput{UserName: &e.username, CertificateId: certificate.CertificateId})
 		return err
 	})
 }
 
-func removeSSHPublicKeys(ctx context.Context, api iamAPI, username string) error {
+func (e *emptying) sshPublicKeys(ctx context.Context) error {
 	return eachItem(func(marker *string) (page[types.SSHPublicKeyMetadata], error) {
-		out, err := api.ListSSHPublicKeys(ctx, &iam.ListSSHPublicKeysInput{UserName: &username, Marker: marker})
+		out, err := e.iam.ListSSHPublicKeys(ctx, &iam.ListSSHPublicKeysInput{UserName: &e.username, Marker: marker})
 		if err != nil {
 			return page[types.SSHPublicKeyMetadata]{}, err
 		}
 		return page[types.SSHPublicKeyMetadata]{out.SSHPublicKeys, next(out.IsTruncated, out.Marker)}, nil
 	}, func(key types.SSHPublicKeyMetadata) error {
-		_, err := api.DeleteSSHPublicKey(ctx, &iam.DeleteSSHPublicKeyInput{UserName: &username, SSHPublicKeyId: key.SSHPublicKeyId})
+		_, err := e.iam.DeleteSSHPublicKey(ctx, &iam.DeleteSSHPublicKeyInput{UserName: &e.username, SSHPublicKeyId: key.SSHPublicKeyId})
 		return err
 	})
 }
 
-func removeServiceCredentials(ctx context.Context, api iamAPI, username string) error {
+func (e *emptying) serviceCredentials(ctx context.Context) error {
 	return eachItem(func(marker *string) (page[types.ServiceSpecificCredentialMetadata], error) {
-		out, err := api.ListServiceSpecificCredentials(ctx, &iam.ListServiceSpecificCredentialsInput{UserName: &username, Marker: marker})
+		out, err := e.iam.ListServiceSpecificCredentials(ctx, &iam.ListServiceSpecificCredentialsInput{UserName: &e.username, Marker: marker})
 		if err != nil {
 			return page[types.ServiceSpecificCredentialMetadata]{}, err
 		}
 		return page[types.ServiceSpecificCredentialMetadata]{out.ServiceSpecificCredentials, next(out.IsTruncated, out.Marker)}, nil
 	}, func(credential types.ServiceSpecificCredentialMetadata) error {
-		_, err := api.DeleteServiceSpecificCredential(ctx, &iam.DeleteServiceSpecificCredentialInput{UserName: &username, ServiceSpecificCredentialId: credential.ServiceSpecificCredentialId})
+		_, err := e.iam.DeleteServiceSpecificCredential(ctx, &iam.DeleteServiceSpecificCredentialInput{UserName: &e.username, ServiceSpecificCredentialId: credential.ServiceSpecificCredentialId})
 		return err
 	})
 }

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
-// notFound believes that the user does not exist, unless it is so young that
-// IAM may just not know it yet.
-func (d *deletion) notFound() error {
+// notFound believes that the user does not exist, unless it bears another name
+// now or is so young that IAM may just not know it yet.
+func (d *deletion) notFound(ctx context.Context) error {
+	if err := d.follow(ctx); err != nil {
+		return err
+	}
 	if settles := d.user.settles(); d.now().Before(settles) {
 		return fmt.Errorf("%w: AWS does not know user %q, but may only not know it yet: it was made less than %s ago and counts as gone if that is still so at %s",
 			errUnsettled, d.user.Username, settlingTime, timestamp(settles))
@@ -18,15 +22,39 @@ func (d *deletion) notFound() error {
 	return errGone
 }
 
+// follow asks AWS whose the recorded access key is, as far as that is allowed:
+// a user that somebody has renamed or moved is not found by its name, but its
+// key still tells (GetAccessKeyLastUsed in the IAM API reference). It returns
+// nil if no other user turns up.
+func (d *deletion) follow(ctx context.Context) error {
+	if d.user.AccessKeyID == "" || d.name != d.user.Username {
+		return nil
+	}
+	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
+	if err != nil {
+		return ignore(err, codeNoSuchEntity, codeAccessDenied)
+	}
+	switch name := aws.ToString(out.UserName); name {
+	case "":
+		return errNoContent
+	case d.name:
+		return fmt.Errorf("%w: AWS does not know user %q, but says that its access key %s is there", errUnsettled, d.name, d.user.AccessKeyID)
+	default:
+		d.logger.Warn("an issued user was renamed by somebody; it is deleted under its new name", "username", d.user.Username, "renamed", name)
+		d.name = name
+		return errMoved
+	}
+}
+
 // settle finds out what a denied DeleteUser means. iam:ListAccessKeys tells,
 // if it is granted by name as well as by path.
 func (d *deletion) settle(ctx context.Context, denied error) error {
-	_, err := d.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &d.user.Username})
+	_, err := d.iam.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &d.name})
 	switch {
 	case err == nil:
-		return denied
+		return d.contain(ctx, fmt.Errorf("user %q exists, and the integration may not delete it: %w", d.name, denied))
 	case hasCode(err, codeNoSuchEntity):
-		return d.notFound()
+		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
 		return d.recreate(ctx, denied)
 	}
@@ -39,8 +67,11 @@ func (d *deletion) settle(ctx context.Context, denied error) error {
 // for. If the name is free the user was gone, and the bare one just made is
 // deleted again; if it is taken, the user is there and the denial is real.
 func (d *deletion) recreate(ctx context.Context, denied error) error {
-	if d.now().Before(d.user.settles()) {
-		return errors.Join(denied, d.notFound())
+	if d.name != d.user.Username {
+		return denied
+	}
+	if err := d.notFound(ctx); !errors.Is(err, errGone) {
+		return errors.Join(denied, err)
 	}
 	// Known before it is done: after a crash here the record stands for the
 	// user made now, which then has to settle like any other.
@@ -51,7 +82,7 @@ func (d *deletion) recreate(ctx context.Context, denied error) error {
 	_, err := d.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &d.user.Username, Path: &d.user.Path})
 	switch {
 	case hasCode(err, codeEntityAlreadyExists):
-		return fmt.Errorf("user %q exists, and the integration may not delete it: %w", d.user.Username, denied)
+		return d.contain(ctx, fmt.Errorf("user %q exists, and the integration may not delete it: %w", d.name, denied))
 	case err != nil:
 		return errors.Join(fmt.Errorf("whether user %q still exists cannot be told from AWS's refusal: "+
 			"grant iam:ListAccessKeys on it without a path", d.user.Username), denied, err)

@@ -12,7 +12,7 @@ import (
 // nothing has proven it: the name may have passed to somebody else's user
 // after ours was deleted by hand, or may have been somebody's before.
 func (d *deletion) checkOwnership(ctx context.Context) error {
-	out, err := d.iam.GetUser(ctx, &iam.GetUserInput{UserName: &d.user.Username})
+	out, err := d.iam.GetUser(ctx, &iam.GetUserInput{UserName: &d.name})
 	switch {
 	case err == nil && out.User == nil:
 		return errNoContent
@@ -22,11 +22,14 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 		return refuse("a user named %q was there at %s, before the engine can have made one, as far as the clocks agree: "+
 			"if it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)))
 	case err == nil:
+		if err := d.follow(ctx); err != nil {
+			return err
+		}
 		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
 			"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
 		return errGone
 	case hasCode(err, codeNoSuchEntity):
-		return d.notFound()
+		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
 		// iam:GetUser is not among the eight core actions; iam:ListAccessKeys is.
 		return d.checkKeys(ctx)
@@ -52,7 +55,7 @@ func (d *deletion) isOurs(found *types.User) bool {
 // older than the record.
 func (d *deletion) checkKeys(ctx context.Context) error {
 	var strange []string
-	err := eachAccessKey(ctx, d.iam, d.user.Username, func(key types.AccessKeyMetadata) error {
+	err := eachAccessKey(ctx, d.iam, d.name, func(key types.AccessKeyMetadata) error {
 		id := aws.ToString(key.AccessKeyId)
 		made := aws.ToTime(key.CreateDate)
 		if id != d.user.AccessKeyID && (d.user.AccessKeyID != "" || made.Before(d.user.Created.Add(-skewAllowance))) {
@@ -64,7 +67,7 @@ func (d *deletion) checkKeys(ctx context.Context) error {
 	case err == nil && d.user.Proven:
 		return nil // whoever made those keys, an earlier attempt has proven the user ours
 	case hasCode(err, codeNoSuchEntity):
-		return d.notFound()
+		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
 		return nil // DeleteUser decides
 	case err != nil:
