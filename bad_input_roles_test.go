@@ -47,7 +47,7 @@ func badRoles(t *testing.T) map[string][]badValue {
 		"policy_document": {
 			{"missing", absent, "give at least one of"}, {"empty", "", "give at least one of"}, {"not JSON", "{", "not a JSON object"}, {"a list", "[]", "not a JSON object"}, {"null in a string", "null", "not a JSON object"},
 			{"an object", map[string]any{"Version": "2012-10-17"}, "one string, in quotes"}, {"boolean", true, "one string"}, {"null", nil, "leave it out"},
-			{"over the budget by one", policyOfSize(t, 2049), "move statements into a managed policy"}, {"too long with white space", testPolicy + strings.Repeat(" ", 131072), "at most 131072"},
+			{"over the budget by one", policyOfSize(t, 2049-expirySize), "2049 bytes together with the statement of enforce_expiry"}, {"over IAM's own limit", policyOfSize(t, 2049), "2049 bytes without white space"}, {"too long with white space", testPolicy + strings.Repeat(" ", 131072), "at most 131072"},
 			{"Id", `{"Id":"a","Statement":[]}`, `remove "Id"`}, {"wrong partition", strings.Replace(policyOfSize(t, 200), "arn:aws:", "arn:aws-cn:", 1), `the integration's account is in "aws"`},
 			{"beyond Latin-1", strings.Replace(testPolicy, "*", "arn:aws:s3:::€", 1), `write it as \uXXXX`},
 		},
@@ -146,7 +146,8 @@ func TestGoodRoles(t *testing.T) {
 		groups = append(groups, name)
 	}
 	for name, body := range map[string]map[string]any{
-		"policy at the budget":       {"policy_document": policyOfSize(t, 2048)},
+		"policy at the budget":       {"policy_document": policyOfSize(t, 2048-expirySize)},
+		"policy at IAM's own limit":  {"policy_document": policyOfSize(t, 2048), "enforce_expiry": false},
 		"policy with white space":    {"policy_document": testPolicy + strings.Repeat("\n", 131072-len(testPolicy))},
 		"AWS's policy":               {"policy_arns": "arn:aws:iam::aws:policy/ReadOnlyAccess"},
 		"most policies at AWS":       {"policy_arns": policies[:10]},

@@ -127,7 +127,7 @@ func TestBadFields(t *testing.T) {
 		{name: "misspelt in roles", path: "roles/b", data: changed(role, map[string]any{"policy_arn": "x"}), field: "policy_arn", says: "policy_arns"},
 		{name: "another name in the body of roles", path: "roles/b", data: changed(role, map[string]any{"role": "c"}), field: "role", says: "in the path only"},
 		{name: "null for the name in the body of roles", path: "roles/b", data: changed(role, map[string]any{"role": nil}), field: "role", says: "leave it out"},
-		{name: "not yet: enforce_expiry", path: "roles/b", data: changed(role, map[string]any{"enforce_expiry": true}), field: "enforce_expiry", says: "accepts"},
+		{name: "enforce_expiry not a boolean", path: "roles/b", data: changed(role, map[string]any{"enforce_expiry": "perhaps"}), field: "enforce_expiry", says: "true or false"},
 		{name: "unknown when reading a role", op: logical.ReadOperation, path: "roles/app", data: map[string]any{"version": "1"}, field: "version", says: "accepts"},
 		{name: "unknown when listing roles", op: logical.ListOperation, path: "roles/", data: map[string]any{"prefix": "a"}, field: "prefix", says: "accepts"},
 		{name: "unknown when deleting a role", op: logical.DeleteOperation, path: "roles/app", data: map[string]any{"force": true}, field: "force", says: "accepts"},

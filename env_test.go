@@ -53,6 +53,7 @@ type env struct {
 	system  *logical.StaticSystemView
 	clock   *clock
 	key     awsfake.Credentials // of the integration's user
+	logger  hclog.Logger
 
 	mu      sync.Mutex
 	healers []func() // end the faults of faults_test.go
@@ -89,7 +90,8 @@ func newEnv(t *testing.T, policy string) *env {
 			DefaultLeaseTTLVal: time.Hour, MaxLeaseTTLVal: 24 * time.Hour,
 			PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.1"},
 		},
-		clock: new(clock),
+		clock:  new(clock),
+		logger: hclog.NewNullLogger(),
 	}
 	server := httptest.NewServer(e.aws)
 	t.Cleanup(server.Close)
@@ -107,7 +109,7 @@ func newEnv(t *testing.T, policy string) *env {
 func (e *env) start() {
 	e.t.Helper()
 	made, err := Factory(e.t.Context(), &logical.BackendConfig{
-		Logger: hclog.NewNullLogger(), System: e.system, StorageView: e.storage, BackendUUID: testUUID,
+		Logger: e.logger, System: e.system, StorageView: e.storage, BackendUUID: testUUID,
 	})
 	require.NoError(e.t, err)
 	e.b = made.(*backend)

@@ -35,7 +35,7 @@ func credsResponseFields() map[string]*framework.FieldSchema {
 		fieldUsername:        {Type: framework.TypeString, Required: true, Description: "Name of the IAM user."},
 		fieldUserID:          {Type: framework.TypeString, Required: true, Description: "Unique id of the IAM user (AIDA…)."},
 		fieldARN:             {Type: framework.TypeString, Required: true, Description: "ARN of the IAM user."},
-		fieldPolicyName:      {Type: framework.TypeString, Required: true, Description: "Name of the user's inline policy; empty for a role without policy_document."},
+		fieldPolicyName:      {Type: framework.TypeString, Required: true, Description: "Name of the user's inline policy; empty for a role with neither policy_document nor enforce_expiry."},
 		fieldLeaseExpiration: {Type: framework.TypeString, Required: true, Description: "End of the lease as of issue, RFC 3339 in UTC. A renewal moves it."},
 		fieldAccountID:       {Type: framework.TypeString, Required: true, Description: "AWS account of the IAM user."},
 		fieldAccessKey:       {Type: framework.TypeString, Required: true, Description: "Same as access_key_id, for tools written for the built-in aws engine."},
@@ -123,7 +123,7 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 		if err != nil {
 			return nil, "", err
 		}
-		made := &creation{conn: conn, role: r, user: &u.issuedUser}
+		made := &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: terms.maxTTL}
 		err = made.run(ctx)
 		if err == nil {
 			err = b.activateUser(ctx, req.Storage, u, terms)
@@ -181,7 +181,7 @@ func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role)
 	}
 	u := b.newRecord(req, r)
 	u.Username, u.Path, u.AccountID = username, r.userPath(in)+b.mountSegment+"/", conn.accountID
-	if r.PolicyDocument != "" {
+	if r.hasInlinePolicy() {
 		// Bearing the user's name, it is as unguessable: see deletion.proves.
 		u.PolicyName = username
 	}

@@ -18,6 +18,7 @@ const (
 	fieldCredentialType         = "credential_type"
 	fieldDefaultTTL             = "default_ttl"
 	fieldMaxTTL                 = "max_ttl"
+	fieldEnforceExpiry          = "enforce_expiry"
 )
 
 func roleFields() map[string]*framework.FieldSchema {
@@ -33,6 +34,7 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldUsernameTemplate:       {Type: framework.TypeString, Description: "Template of the users' names. Default: the integration's."},
 		fieldCredentialType:         {Type: framework.TypeString, Default: credentialTypeIAMUser, Description: "Accepted for moving over from the built-in aws engine; only iam_user."},
 		fieldDefaultTTL:             {Type: framework.TypeDurationSecond, Default: int(defaultTTL.Seconds()), Description: "TTL of a lease whose reader asks for none."},
+		fieldEnforceExpiry:          {Type: framework.TypeBool, Default: true, Description: "Have AWS deny everything to a user, and to the sessions it made for itself, once no lease of it can be alive any more, even if Vault is gone."},
 		fieldMaxTTL:                 {Type: framework.TypeDurationSecond, Description: "Longest that a lease can live, renewals included. Default, or 0: the mount's."},
 	}
 }
@@ -116,6 +118,7 @@ func (b *backend) roleRead(ctx context.Context, req *logical.Request, d *framewo
 		fieldCredentialType:         credentialTypeIAMUser,
 		fieldDefaultTTL:             int64(r.DefaultTTL.Seconds()),
 		fieldMaxTTL:                 int64(r.MaxTTL.Seconds()),
+		fieldEnforceExpiry:          r.EnforceExpiry,
 	}}, nil
 }
 
@@ -130,6 +133,7 @@ func (r *role) update(d *framework.FieldData) {
 	setField(d, fieldUsernameTemplate, &r.UsernameTemplate)
 	setDuration(d, fieldDefaultTTL, &r.DefaultTTL)
 	setDuration(d, fieldMaxTTL, &r.MaxTTL)
+	setField(d, fieldEnforceExpiry, &r.EnforceExpiry)
 }
 
 func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -189,6 +193,8 @@ A role defines a dynamic secret: the permissions of the IAM users that reading
 creds/<role> makes, and how long they live.
 
 At least one of policy_document (an inline policy), policy_arns (managed
-policies) and iam_groups gives the permissions. Everything is checked when the
-role is written. Changes apply to users made from then on. When a role is
+policies) and iam_groups gives the permissions. With enforce_expiry the users'
+inline policy also denies everything once no lease of them can be alive any
+more; it counts in IAM's limit of 2,048 characters. Everything is checked when
+the role is written. Changes apply to users made from then on. When a role is
 deleted, its live leases run out: they can be revoked, but not renewed.`

@@ -48,6 +48,9 @@ type role struct {
 
 	DefaultTTL time.Duration `json:"default_ttl"`
 	MaxTTL     time.Duration `json:"max_ttl"` // 0: the mount's
+
+	// EnforceExpiry has AWS deny everything to a user after its deadline.
+	EnforceExpiry bool `json:"enforce_expiry"`
 }
 
 func newRole(name string) *role {
@@ -55,6 +58,7 @@ func newRole(name string) *role {
 		Name: name, Integration: defaultIntegration, DefaultTTL: defaultTTL,
 		// Empty rather than nil, which would be shown as null.
 		PolicyARNs: []string{}, IAMGroups: []string{}, IAMTags: map[string]string{},
+		EnforceExpiry: true,
 	}
 }
 
@@ -71,6 +75,17 @@ func (r *role) usernameTemplate(in *integration) string {
 		return r.UsernameTemplate
 	}
 	return in.UsernameTemplate
+}
+
+// hasInlinePolicy says whether the role's users get an inline policy.
+func (r *role) hasInlinePolicy() bool { return r.PolicyDocument != "" || r.EnforceExpiry }
+
+// inlinePolicy is the document of a user's inline policy.
+func (r *role) inlinePolicy(deadline time.Time) (string, error) {
+	if r.EnforceExpiry {
+		return withExpiry(r.PolicyDocument, deadline)
+	}
+	return minifyPolicy(r.PolicyDocument)
 }
 
 // validate checks everything that an operator can get wrong, so that reading
@@ -91,7 +106,7 @@ func (r *role) validatePermissions(in *integration) error {
 	}
 	var errs []error
 	if r.PolicyDocument != "" {
-		errs = append(errs, validatePolicyDocument(fieldPolicyDocument, r.PolicyDocument, in.Partition))
+		errs = append(errs, r.validatePolicyDocument(in))
 	}
 	if len(r.PolicyARNs) > maxManagedPolicies {
 		errs = append(errs, refuse("%s has %d entries: IAM attaches at most %d policies to a user", fieldPolicyARNs, len(r.PolicyARNs), maxManagedPolicies))
@@ -108,6 +123,22 @@ func (r *role) validatePermissions(in *integration) error {
 		}
 	}
 	return errors.Join(append(errs, validateUnique(fieldPolicyARNs, r.PolicyARNs), validateUnique(fieldIAMGroups, r.IAMGroups))...)
+}
+
+// validatePolicyDocument includes the expiry statement in what has to fit.
+func (r *role) validatePolicyDocument(in *integration) error {
+	if err := validatePolicyDocument(fieldPolicyDocument, r.PolicyDocument, in.Partition); err != nil {
+		return err
+	}
+	document, err := r.inlinePolicy(time.Now())
+	if err != nil {
+		return refuse("%s: %s", fieldPolicyDocument, err)
+	}
+	if len(document) > maxInlinePolicySize {
+		return refuse("%s has %d bytes together with the statement of %s, without white space: IAM takes at most %d, "+
+			"move statements into a managed policy (%s)", fieldPolicyDocument, len(document), fieldEnforceExpiry, maxInlinePolicySize, fieldPolicyARNs)
+	}
+	return nil
 }
 
 func (r *role) validateBoundary(in *integration) error {
@@ -230,7 +261,7 @@ func getRole(ctx context.Context, s logical.Storage, name string) (*role, error)
 	if entry == nil {
 		return nil, nil
 	}
-	r := new(role)
+	r := newRole(name) // for what an older plugin did not store
 	if err := entry.DecodeJSON(r); err != nil {
 		return nil, fmt.Errorf("decoding role %q: %w", name, err)
 	}

@@ -28,7 +28,7 @@ func TestLifeOfALease(t *testing.T) {
 		"lease_expiration":  l.data["lease_expiration"],
 	}, l.data)
 	require.Len(t, l.data["secret_access_key"], 40)
-	require.JSONEq(t, testPolicy, user.Policies[user.Name])
+	require.Equal(t, testPolicyUntil(t, user), user.Policies[user.Name])
 	require.Equal(t, defaultTTL, l.secret.TTL)
 	require.Equal(t, 24*time.Hour, l.secret.MaxTTL)
 	require.True(t, l.secret.Renewable)

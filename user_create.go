@@ -28,7 +28,10 @@ type creation struct {
 	conn   *connection
 	role   *role
 	user   *issuedUser
-	secret string // of the access key, once there is one
+	maxTTL time.Duration // the longest that a lease of the user can live
+
+	created time.Time // by AWS's clock, once there is a user
+	secret  string    // of the access key, once there is one
 }
 
 // errNoContent says that the answer of a call lacks what the call is made for,
@@ -74,9 +77,10 @@ func (c *creation) createUser(ctx context.Context) error {
 	ctx, attempts := withAttempts(ctx)
 	out, err := c.conn.iam.CreateUser(ctx, input)
 	switch {
-	case err == nil && out.User == nil:
+	case err == nil && (out.User == nil || out.User.CreateDate == nil):
 		return errNoContent
 	case err == nil:
+		c.created = *out.User.CreateDate
 		c.user.UserID, c.user.ARN = aws.ToString(out.User.UserId), aws.ToString(out.User.Arn)
 		return nil
 	case attempts.lost:
@@ -113,7 +117,9 @@ func (c *creation) steps() []func(context.Context) error {
 }
 
 func (c *creation) putPolicy(ctx context.Context) error {
-	document, err := minifyPolicy(c.role.PolicyDocument)
+	// The deadline is reckoned from AWS's own date of the user, since it is AWS
+	// that compares it with its clock.
+	document, err := c.role.inlinePolicy(c.created.Add(c.maxTTL + clockAllowance))
 	if err != nil {
 		return fmt.Errorf("%s of role %q: %w", fieldPolicyDocument, c.role.Name, err)
 	}
