@@ -187,6 +187,7 @@ func TestTheExpiryStatementGoesLast(t *testing.T) {
 
 	remove := e.aws.Inject(awsfake.Fault{Action: "RemoveUserFromGroup", Status: 403, Code: "AccessDenied", Message: "no"})
 	require.ErrorContains(t, e.revoke(l), "iam:RemoveUserFromGroup on the groups")
+	require.Zero(t, e.aws.Count("DeleteUserPolicy"))
 	user, ok := e.acct.User(l.username())
 	require.True(t, ok)
 	require.Empty(t, user.AccessKeys)

@@ -81,6 +81,21 @@ func TestAUserThatCannotBeDeletedIsDeniedEverything(t *testing.T) {
 	}
 }
 
+// What is not known to be ours is not touched either. Break it by taking the
+// look at what was proven out of deletion.contain.
+func TestNobodyElsesUserIsDeniedEverything(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.deleteByHand(l.username())
+	stranger := e.strangerNamed(l.username())
+	e.advance(10 * time.Minute)
+	_, key := e.acct.AddUser("/", "blind", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:DeleteUser","iam:DeleteUserPolicy","iam:PutUserPolicy","iam:DeleteAccessKey"],"Resource":"*"}]}`)
+	e.write("config", e.connection(key))
+	require.ErrorContains(t, e.revoke(l), "DeleteConflict")
+	found, _ := e.acct.User(l.username())
+	require.Equal(t, stranger, found)
+}
+
 // wideKey belongs to an integration user that may do everything.
 func (e *env) wideKey() (key awsfake.Credentials) {
 	e.t.Helper()
