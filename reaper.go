@@ -3,6 +3,8 @@ package awsiam
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -10,11 +12,15 @@ import (
 )
 
 const (
-	// reaperWorkers is how many users of one integration are deleted at once.
+	// reaperWorkers is how many users of one integration are deleted at once,
+	// and how many records are read at once.
 	reaperWorkers = 4
-	// damagedPause is how long a record that cannot be decoded is left alone,
-	// since looking at it again does not mend it.
-	damagedPause = time.Hour
+	// unreadablePause is how long a record that cannot be understood is left
+	// alone, since looking at it again does not mend it.
+	unreadablePause = time.Hour
+	// storageReminder is how often the reaper says that storage fails it in one
+	// way, which is one problem however many records it concerns.
+	storageReminder = time.Hour
 )
 
 // reaper finishes what records say is unfinished: creations that were cut off,
@@ -32,37 +38,32 @@ type reaper struct {
 	done     sync.WaitGroup // of all work begun here
 
 	mu      sync.Mutex
-	due     map[string]appointment // by user name
-	loaded  bool                   // due covers the records of earlier processes
+	agenda  agenda
+	listed  bool // the agenda has the records of earlier processes
 	passing bool
-	busy    map[string]bool // integrations whose users are being worked off
 	stopped bool
-}
-
-// appointment is when a record is to be looked at. The integration, if it is
-// known, keeps an account that does not answer from holding up the others.
-type appointment struct {
-	at          time.Time
-	integration string
+	// reported is when the log last had a failure of storage, by its cause.
+	reported map[string]time.Time
 }
 
 func newReaper(b *backend) *reaper {
-	r := &reaper{b: b, due: make(map[string]appointment), busy: make(map[string]bool)}
+	r := &reaper{b: b, agenda: newAgenda(), reported: make(map[string]time.Time)}
 	r.lifetime, r.end = context.WithCancel(context.Background())
 	return r
 }
 
-// schedule says when the user's record is to be looked at next.
+// schedule says when the user's record is to be looked at next. The integration
+// is empty where it is not known.
 func (r *reaper) schedule(username, integration string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.due[username] = appointment{at, integration}
+	r.agenda.note(username, integration, at)
 }
 
 func (r *reaper) forget(username string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.due, username)
+	r.agenda.strike(username)
 }
 
 // periodic is Vault's periodic callback. Core holds locks during it that block
@@ -99,91 +100,121 @@ func (r *reaper) stop() {
 	r.done.Wait()
 }
 
-// pass sets workers to every record that is due, but for integrations that are
-// still busy with an earlier pass's.
+// pass has everything that is due worked off, but for integrations that are
+// still busy with what an earlier pass found.
 func (r *reaper) pass(s logical.Storage) {
-	if err := r.load(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
-		r.b.Logger().Error("the reaper cannot list the records of users; it tries again in a minute", "error", err)
-		// What is known to be due is worked off all the same.
+	if err := r.list(s); err != nil && r.lifetime.Err() == nil {
+		r.complainOfStorage(err) // what is known to be due is worked off all the same
 	}
-	for integration, names := range r.overdue(r.b.now()) {
-		r.done.Go(func() {
-			r.work(r.lifetime, s, names)
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			delete(r.busy, integration)
-		})
-	}
+	r.workOff(s)
 }
 
-// overdue returns the names of users whose records are due, by integration,
-// and marks the integrations busy.
-func (r *reaper) overdue(now time.Time) map[string][]string {
+// list learns the names of the records that earlier processes have left, once.
+// The records themselves are read by workers: start-up waits for none of it, and
+// whatever is written or removed meanwhile is newer than what they read.
+func (r *reaper) list(s logical.Storage) error {
+	r.mu.Lock()
+	listed := r.listed
+	r.mu.Unlock()
+	if listed {
+		return nil
+	}
+	names, err := s.List(r.lifetime, userPrefix)
+	if err != nil {
+		return fmt.Errorf("listing the records of users: %w", err)
+	}
+	now := r.b.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	names := make(map[string][]string)
-	for name, a := range r.due {
-		if !now.Before(a.at) && !r.busy[a.integration] {
-			names[a.integration] = append(names[a.integration], name)
+	for _, name := range names {
+		if r.agenda.byName[name] == nil {
+			r.agenda.note(name, unread, now)
 		}
 	}
-	for integration := range names {
-		r.busy[integration] = true
-	}
-	return names
+	r.listed = true
+	return nil
 }
 
-// work reaps the users, a few at a time.
-func (r *reaper) work(ctx context.Context, s logical.Storage, usernames []string) {
-	queue := make(chan string)
-	var workers sync.WaitGroup
-	for range min(reaperWorkers, len(usernames)) {
-		workers.Go(func() {
-			for name := range queue {
-				r.reap(ctx, s, name)
+// workOff begins a run for each queue that has something due and is not busy.
+func (r *reaper) workOff(s logical.Storage) {
+	now := r.b.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, q := range r.agenda.queues {
+		if q.busy || q.first(now) == nil {
+			continue
+		}
+		q.busy = true
+		r.done.Go(func() {
+			r.run(s, q, now)
+			r.mu.Lock()
+			q.busy = false
+			r.agenda.tidy(q)
+			r.mu.Unlock()
+			if q.integration == unread {
+				r.workOff(s) // what has turned out to be due
 			}
 		})
 	}
-	for _, name := range usernames {
-		if ctx.Err() != nil {
-			break
-		}
-		queue <- name
+}
+
+// run works off what was due in the queue, a few users at a time.
+func (r *reaper) run(s logical.Storage, q *queue, due time.Time) {
+	again := due.Add(minRetryPause)
+	work := func(username string) { r.reap(r.lifetime, s, username) }
+	if q.integration == unread {
+		work = func(username string) { r.learn(r.lifetime, s, username, again) }
 	}
-	close(queue)
+	var workers sync.WaitGroup
+	for range reaperWorkers {
+		workers.Go(func() {
+			for r.lifetime.Err() == nil {
+				username, ok := r.take(q, due, again)
+				if !ok {
+					return
+				}
+				work(username)
+			}
+		})
+	}
 	workers.Wait()
 }
 
-// load learns of the records that earlier processes have left, once.
-func (r *reaper) load(ctx context.Context, s logical.Storage) error {
+// take returns a user that was due, and moves its appointment, so that this run
+// does not meet it again, and another one does unless the work says otherwise.
+func (r *reaper) take(q *queue, due, again time.Time) (string, bool) {
 	r.mu.Lock()
-	loaded := r.loaded
-	r.mu.Unlock()
-	if loaded {
-		return nil
+	defer r.mu.Unlock()
+	a := q.first(due)
+	if a == nil {
+		return "", false
 	}
-	names, err := s.List(ctx, userPrefix)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		u, err := getUser(ctx, s, name)
-		switch {
-		case err != nil:
-			// One record that cannot be read must not hide the others, nor be
-			// forgotten: reap looks at it, and says what is wrong with it.
-			r.schedule(name, "", r.b.now())
-		case u != nil:
-			r.schedule(name, u.Integration, u.due())
-		}
-	}
+	r.agenda.note(a.username, unread, again)
+	return a.username, true
+}
+
+// learn reads a record of which only the name is known, to find out when it is
+// due. It waits for nothing but storage.
+func (r *reaper) learn(ctx context.Context, s logical.Storage, username string, taken time.Time) {
+	u, err := getUser(ctx, s, username)
 	r.mu.Lock()
-	r.loaded = true
+	a := r.agenda.byName[username]
+	// Anything else was noted or struck while the record was being read.
+	unchanged := a != nil && a.queue.integration == unread && a.at.Equal(taken)
+	switch {
+	case !unchanged:
+	case unreadable(err):
+		// It must not hide the others, nor be forgotten.
+		r.agenda.note(username, unread, r.b.now().Add(unreadablePause))
+	case err == nil && u == nil:
+		r.agenda.strike(username)
+	case err == nil:
+		r.agenda.note(username, u.Integration, u.due())
+	}
 	r.mu.Unlock()
-	return nil
+	if err != nil && unchanged {
+		r.complain(username, err)
+	}
 }
 
 // reap retires the user if its record, read again under its lock, is due.
@@ -204,16 +235,51 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 		reason, u.State, u.NextAttempt = u.State, stateDeleting, b.now()
 		return reason != stateDeleting, nil
 	})
-	if errors.Is(err, errDamaged) {
-		r.schedule(username, "", b.now().Add(damagedPause))
-	}
 	if err == nil && reason != "" {
 		err = b.retire(ctx, s, username)
 		if err == nil {
 			b.Logger().Info("the reaper deleted a user", "username", username, "was", reason)
 		}
 	}
+	if unreadable(err) {
+		r.schedule(username, unread, b.now().Add(unreadablePause))
+	}
 	if err != nil {
-		b.Logger().Error("the reaper could not delete a user yet", "username", username, "error", describe(err))
+		r.complain(username, err)
+	}
+}
+
+// complain puts into the log what is wrong, unless the work was only ended with
+// the backend.
+func (r *reaper) complain(username string, err error) {
+	var storage storageError
+	switch {
+	case r.lifetime.Err() != nil:
+	case unreadable(err):
+		r.b.Logger().Error("the record of a user cannot be read: the user is left alone until its lease ends, or the record can be read again",
+			"username", username, "error", err)
+	case errors.As(err, &storage):
+		r.complainOfStorage(storage)
+	default:
+		r.b.Logger().Error("the reaper could not delete a user yet", "username", username, "error", describe(err))
+	}
+}
+
+// complainOfStorage leaves out what the log has had lately.
+func (r *reaper) complainOfStorage(err error) {
+	cause := err
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		cause = inner
+	}
+	now := r.b.now()
+	r.mu.Lock()
+	maps.DeleteFunc(r.reported, func(_ string, at time.Time) bool { return !now.Before(at.Add(storageReminder)) })
+	_, known := r.reported[cause.Error()]
+	if !known {
+		r.reported[cause.Error()] = now
+	}
+	r.mu.Unlock()
+	if !known {
+		r.b.Logger().Error("storage fails the reaper, which goes on trying", "error", describe(err))
 	}
 }

@@ -165,7 +165,9 @@ func TestCleanStopsTheReaper(t *testing.T) {
 	e.b.reaper.start(e.storage)
 	<-reached
 	e.b.Cleanup(t.Context())
-	require.Empty(t, e.b.reaper.busy)
+	for _, q := range e.b.reaper.agenda.queues {
+		require.False(t, q.busy, "a run of %q goes on", q.integration)
+	}
 	e.b.reaper.start(e.storage)
 	require.False(t, e.b.reaper.passing, "no pass begins after it")
 	require.Len(t, e.records(), 1, "the record stays for the next process")

@@ -112,13 +112,23 @@ func (u *userRecord) settles() time.Time {
 	return u.Created.Add(settlingTime)
 }
 
-// errDamaged says that a record is there but cannot be read.
-var errDamaged = errors.New("the record is damaged")
+var (
+	// errDamaged says that a record is there but cannot be read.
+	errDamaged = errors.New("the record is damaged")
+	// errNewer says that a record was written by a newer plugin.
+	errNewer = errors.New("the record is of a newer version")
+)
+
+// unreadable says whether a record is there but cannot be understood, which
+// reading it again does not mend.
+func unreadable(err error) bool {
+	return errors.Is(err, errDamaged) || errors.Is(err, errNewer)
+}
 
 func getUser(ctx context.Context, s logical.Storage, username string) (*userRecord, error) {
 	entry, err := s.Get(ctx, userPrefix+username)
 	if err != nil {
-		return nil, fmt.Errorf("reading the record of user %q: %w", username, err)
+		return nil, storageError{fmt.Errorf("reading the record of user %q: %w", username, err)}
 	}
 	if entry == nil {
 		return nil, nil
@@ -128,7 +138,7 @@ func getUser(ctx context.Context, s logical.Storage, username string) (*userReco
 		return nil, fmt.Errorf("%w: user %q: %w", errDamaged, username, err)
 	}
 	if u.Version > recordVersion {
-		return nil, fmt.Errorf("the record of user %q is of version %d, written by a newer plugin: this one knows %d", username, u.Version, recordVersion)
+		return nil, fmt.Errorf("%w: that of user %q has version %d, written by a newer plugin: this one knows %d", errNewer, username, u.Version, recordVersion)
 	}
 	return u, nil
 }
@@ -159,7 +169,7 @@ func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord)
 	}
 	if err := s.Put(ctx, entry); err != nil {
 		b.reaper.schedule(u.Username, u.Integration, b.now())
-		return fmt.Errorf("writing the record of user %q: %w", u.Username, err)
+		return storageError{fmt.Errorf("writing the record of user %q: %w", u.Username, err)}
 	}
 	b.reaper.schedule(u.Username, u.Integration, u.due())
 	return nil
@@ -179,7 +189,7 @@ func (b *backend) removeUser(ctx context.Context, s logical.Storage, username st
 	lock.Lock()
 	defer lock.Unlock()
 	if err := s.Delete(ctx, userPrefix+username); err != nil {
-		return fmt.Errorf("removing the record of user %q: %w", username, err)
+		return storageError{fmt.Errorf("removing the record of user %q: %w", username, err)}
 	}
 	b.reaper.forget(username)
 	return nil
