@@ -89,16 +89,21 @@ func (s *Server) Stop() error {
 
 // shutDown ends the process and keeps the files.
 func (s *Server) shutDown() error {
-	if s.process == nil || s.process.exited() {
+	p := s.process.Load()
+	if p == nil || p.exited() {
 		return nil
 	}
-	if err := s.process.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	// A paused process does not see the signal before it goes on.
+	if err := s.Resume(); err != nil {
 		return err
 	}
 	select {
-	case <-s.process.done:
+	case <-p.done:
 		// Vault has stopped its plugins, unless one did not obey.
-		return s.process.signalGroup(syscall.SIGKILL)
+		return p.signalGroup(syscall.SIGKILL)
 	case <-time.After(stopTimeout):
 		return errors.Join(fmt.Errorf("vault did not stop within %s", stopTimeout), s.Kill())
 	}
@@ -107,15 +112,45 @@ func (s *Server) shutDown() error {
 // Kill ends the server and its plugins at once, as a crash of the machine
 // would. Its data stays for [Server.Restart].
 func (s *Server) Kill() error {
-	if err := s.process.signalGroup(syscall.SIGKILL); err != nil {
+	p := s.process.Load()
+	if err := p.signalGroup(syscall.SIGKILL); err != nil {
 		return err
 	}
-	<-s.process.done
+	<-p.done
 	return nil
 }
 
-// Restart starts the server again on its data and ports, after stopping it in
-// order if it still runs, and returns when it is unsealed and serves.
+// KillPlugins ends the plugin processes of this server at once, as their own
+// crash would. The server stays, and starts them again when it needs them.
+func (s *Server) KillPlugins() error {
+	var errs []error
+	for _, pid := range s.PluginPIDs() {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Pause suspends the server until [Server.Resume]: a machine that sleeps or is
+// moved, from which a deposed leader wakes up with work in hand. Its plugins are
+// suspended with it. Left running, they would finish against AWS what Vault
+// cannot know of, and only wait for Vault to store something: that is no more
+// than a slow disk. Suspended, an answer of AWS's waits in their sockets and is
+// acted upon after another node took over. Clocks go on meanwhile.
+//
+// Clients of a paused server get no answer, and connections to it stay open.
+func (s *Server) Pause() error { return s.process.Load().signalGroup(syscall.SIGSTOP) }
+
+// Resume lets a paused server and its plugins go on. It does nothing to one that
+// is not paused.
+func (s *Server) Resume() error { return s.process.Load().signalGroup(syscall.SIGCONT) }
+
+// Restart starts the server again on its data and addresses, after stopping it
+// in order if it still runs, and returns when it is unsealed and serves: as the
+// active node, or as a standby of a cluster, which needs a leader for that. Where
+// so many nodes are down that there is none, restart them at the same time; heal
+// the network before.
 func (s *Server) Restart(ctx context.Context) error {
 	if err := s.shutDown(); err != nil {
 		return err
@@ -154,10 +189,11 @@ func (s *Server) failure(err error) error {
 // lastRun returns what the log holds of the current life of the server.
 func (s *Server) lastRun() string {
 	content, err := os.ReadFile(s.LogPath)
-	if err != nil || s.process == nil || int64(len(content)) < s.process.logOffset {
+	p := s.process.Load()
+	if err != nil || p == nil || int64(len(content)) < p.logOffset {
 		return ""
 	}
-	return string(content[s.process.logOffset:])
+	return string(content[p.logOffset:])
 }
 
 var pluginStarted = regexp.MustCompile(`plugin started: .*\bpid=(\d+)`)
@@ -167,13 +203,14 @@ var pluginStarted = regexp.MustCompile(`plugin started: .*\bpid=(\d+)`)
 // level debug and trace only.
 func (s *Server) PluginPIDs() []int {
 	var pids []int
+	server := s.process.Load().cmd.Process.Pid
 	for _, match := range pluginStarted.FindAllStringSubmatch(s.lastRun(), -1) {
 		pid, err := strconv.Atoi(match[1])
 		if err != nil {
 			continue
 		}
 		// An id of the past may belong to a stranger by now: the group tells.
-		if group, err := syscall.Getpgid(pid); err == nil && group == s.process.cmd.Process.Pid {
+		if group, err := syscall.Getpgid(pid); err == nil && group == server {
 			pids = append(pids, pid)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -43,9 +44,10 @@ type Server struct {
 
 	config      Config
 	dir         string // everything of this node: configuration, data, log
-	clusterAddr string // host:port
+	clusterAddr string // host:port where it listens for the other nodes
 	unsealKey   string
-	process     *process
+	network     *network // between the nodes of a [Cluster]; nil outside of one
+	process     atomic.Pointer[process]
 }
 
 // Start runs a new Vault server on free loopback ports, with its data in a new
@@ -55,7 +57,11 @@ type Server struct {
 // The server gets neither the caller's VAULT_* and AWS_* variables nor its home
 // folder: a test must never reach a real Vault or AWS account by accident.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	s, err := launch(ctx, config)
+	return start(ctx, config, nil)
+}
+
+func start(ctx context.Context, config Config, cable *network) (*Server, error) {
+	s, err := launch(ctx, config, cable)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +72,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 }
 
 // launch starts the process of a new node and waits until it answers.
-func launch(ctx context.Context, config Config) (*Server, error) {
+func launch(ctx context.Context, config Config, cable *network) (*Server, error) {
 	if config.LogLevel == "" {
 		config.LogLevel = "trace"
 	}
@@ -79,7 +85,7 @@ func launch(ctx context.Context, config Config) (*Server, error) {
 	if config.PluginDir, err = filepath.EvalSymlinks(config.PluginDir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	s := &Server{config: config, dir: dir, LogPath: filepath.Join(dir, "vault.log")}
+	s := &Server{config: config, dir: dir, LogPath: filepath.Join(dir, "vault.log"), network: cable}
 
 	for range startAttempts {
 		if err = s.configure(ctx); err == nil {
@@ -102,13 +108,19 @@ func (s *Server) configure(ctx context.Context) error {
 		return err
 	}
 	s.Addr, s.clusterAddr = "http://"+ports[0], ports[1]
+	advertised := s.clusterAddr
+	if s.network != nil {
+		if advertised, err = s.network.front(ctx, s, s.clusterAddr); err != nil {
+			return err
+		}
+	}
 
 	for _, sub := range []string{"data", "home", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o700); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(s.path("vault.hcl"), []byte(s.hcl(ports[0])), 0o600); err != nil {
+	if err := os.WriteFile(s.path("vault.hcl"), []byte(s.hcl(ports[0], advertised)), 0o600); err != nil {
 		return err
 	}
 
@@ -123,10 +135,11 @@ func (s *Server) configure(ctx context.Context) error {
 	return nil
 }
 
-// hcl renders the configuration. raw_storage_endpoint lets tests look at what
+// hcl renders the configuration: where the API listens, and which address of
+// the cluster port the other nodes are told. raw_storage_endpoint lets tests look at what
 // is stored; performance_multiplier 1 makes raft elect a leader in a second
 // instead of five.
-func (s *Server) hcl(listen string) string {
+func (s *Server) hcl(listen, advertised string) string {
 	return fmt.Sprintf(`storage "raft" {
   path                   = %q
   node_id                = %q
@@ -146,7 +159,7 @@ log_level            = %q
 raw_storage_endpoint = true
 disable_mlock        = true
 `, s.path("data"), s.nodeID(), listen, s.clusterAddr,
-		s.Addr, "https://"+s.clusterAddr, s.config.PluginDir, s.config.LogLevel)
+		s.Addr, "https://"+advertised, s.config.PluginDir, s.config.LogLevel)
 }
 
 // run starts the process and waits until it answers. It returns errPortTaken,
@@ -156,12 +169,12 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.process = p
+	s.process.Store(p)
 	err = s.await(ctx, "to answer", func(ctx context.Context, client *api.Client) (bool, error) {
 		_, err := client.Sys().HealthWithContext(ctx)
 		return err == nil, err
 	})
-	if err != nil && s.process.exited() && strings.Contains(s.lastRun(), "address already in use") {
+	if err != nil && p.exited() && strings.Contains(s.lastRun(), "address already in use") {
 		return errPortTaken
 	}
 	return err
@@ -178,6 +191,9 @@ func (s *Server) initialise(ctx context.Context) error {
 	s.setRootToken(response.RootToken)
 	return s.unseal(ctx)
 }
+
+// Unseal unseals the server with its only key, and returns when it serves.
+func (s *Server) Unseal(ctx context.Context) error { return s.failure(s.unseal(ctx)) }
 
 // unseal waits until the node can serve: as the active one itself, as a standby
 // by knowing another node to forward to.
@@ -211,6 +227,7 @@ func (s *Server) await(ctx context.Context, what string, condition func(context.
 	}
 	client.SetMaxRetries(0)
 
+	p := s.process.Load()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
@@ -220,8 +237,8 @@ func (s *Server) await(ctx context.Context, what string, condition func(context.
 		}
 		select {
 		case <-tick.C:
-		case <-s.process.done:
-			return fmt.Errorf("waiting for Vault %s: it ended: %s", what, s.process.state())
+		case <-p.done:
+			return fmt.Errorf("waiting for Vault %s: it ended: %s", what, p.state())
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for Vault %s: %w", what, errors.Join(ctx.Err(), err))
 		}
