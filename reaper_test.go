@@ -102,9 +102,11 @@ func TestReaperPausesBetweenAttempts(t *testing.T) {
 	require.NotEmpty(t, e.aws.Calls())
 	require.Equal(t, 2, e.records()[l.username()].Attempts)
 
-	require.Equal(t, minRetryPause, retryPause(1))
-	require.Equal(t, 4*minRetryPause, retryPause(3))
-	require.Equal(t, maxRetryPause, retryPause(1000))
+	require.Equal(t, minRetryPause, retryPause(0, true))
+	require.Equal(t, 3*time.Minute, retryPause(3*time.Minute, true))
+	require.Equal(t, 5*time.Minute, retryPause(time.Hour, true))
+	require.Equal(t, 40*time.Minute, retryPause(40*time.Minute, false))
+	require.Equal(t, time.Hour, retryPause(24*time.Hour, false))
 }
 
 // One damaged record must not hide the others.

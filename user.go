@@ -82,6 +82,7 @@ type userRecord struct {
 
 	// Of deletions that failed.
 	Attempts    int       `json:"attempts,omitempty"`
+	FailedSince time.Time `json:"failed_since,omitzero"` // when the first of them was
 	LastError   string    `json:"last_error,omitempty"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	// Proven says that an attempt removed something that only our user had, so

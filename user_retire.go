@@ -12,10 +12,13 @@ import (
 const (
 	// noteTimeout bounds the writing of a failure into the record.
 	noteTimeout = 10 * time.Second
-	// The pause between two attempts to delete a user doubles from the first
-	// to the last of these.
-	minRetryPause = 30 * time.Second
-	maxRetryPause = time.Hour
+	// The pause before the next attempt to delete a user is as long as deleting
+	// it has been failing, so that it doubles, and a user is gone soon after
+	// what was wrong is over. It is bounded by these: the first upper one for
+	// what passes by itself, the other for what somebody has to put right.
+	minRetryPause   = 30 * time.Second
+	maxRetryPause   = 5 * time.Minute
+	maxRefusedPause = time.Hour
 )
 
 // retire deletes the IAM user of a record and then the record. A failure is
@@ -86,7 +89,10 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 		stored.Proven = stored.Proven || u.Proven
 		stored.Attempts++
 		stored.LastError = describe(failure)
-		stored.NextAttempt = b.now().Add(retryPause(stored.Attempts))
+		if stored.FailedSince.IsZero() {
+			stored.FailedSince = b.now()
+		}
+		stored.NextAttempt = b.now().Add(retryPause(b.now().Sub(stored.FailedSince), retryable(failure)))
 		if settles := stored.settles(); errors.Is(failure, errUnsettled) && stored.NextAttempt.Before(settles) {
 			stored.NextAttempt = settles
 		}
@@ -95,13 +101,10 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 	return errors.Join(failure, err)
 }
 
-// retryPause grows with the attempts that have failed.
-func retryPause(attempts int) time.Duration {
-	pause := minRetryPause
-	for range attempts - 1 {
-		if pause *= 2; pause >= maxRetryPause {
-			return maxRetryPause
-		}
+func retryPause(failing time.Duration, passing bool) time.Duration {
+	limit := maxRefusedPause
+	if passing {
+		limit = maxRetryPause
 	}
-	return pause
+	return min(max(failing, minRetryPause), limit)
 }
