@@ -36,6 +36,7 @@ type backend struct {
 	httpClient   aws.HTTPClient
 	connections  connections
 	reaper       *reaper
+	tidies       *tidies
 	// now is Vault's clock; tests move it.
 	now func() time.Time
 
@@ -74,6 +75,7 @@ func newBackend(uuid string) *backend {
 		integrationWrites: locksutil.CreateLocks(),
 	}
 	b.reaper = newReaper(b)
+	b.tidies = &tidies{b: b, running: make(map[string]*tidying)}
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(backendHelp),
 		BackendType:    logical.TypeLogical,
@@ -81,7 +83,7 @@ func newBackend(uuid string) *backend {
 		PathsSpecial: &logical.Paths{
 			SealWrapStorage: []string{integrationPrefix},
 		},
-		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers()),
+		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathTidy()),
 		Secrets:      []*framework.Secret{b.secretIAMUser()},
 		PeriodicFunc: b.periodic,
 		Invalidate:   b.invalidate,

@@ -20,6 +20,7 @@ const (
 	codeEntityAlreadyExists         = "EntityAlreadyExists"
 	codeEntityTemporarilyUnmodified = "EntityTemporarilyUnmodifiable"
 	codeInvalidAction               = "InvalidAction"
+	codeInvalidClientTokenID        = "InvalidClientTokenId"
 	codeNoSuchEntity                = "NoSuchEntity"
 	// codeUnknown is the SDK's for an error answer that names no code.
 	codeUnknown = "UnknownError"
@@ -102,8 +103,12 @@ func describeAnswer(err *smithy.OperationError) string {
 	if errors.As(err, &response) && response.ServiceRequestID() != "" {
 		text += fmt.Sprintf(" (request id %s)", response.ServiceRequestID())
 	}
-	if slices.Contains(passingCodes, answer.ErrorCode()) {
+	switch code := answer.ErrorCode(); {
+	case slices.Contains(passingCodes, code):
 		text += "; try again"
+	case code == codeInvalidClientTokenID:
+		text += "; AWS does not know the integration's access key: it is mistyped, or was deleted, or rotated since the snapshot " +
+			"that Vault was restored from: write the integration with a valid one"
 	}
 	return text
 }

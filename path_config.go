@@ -332,12 +332,17 @@ func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name
 		return err
 	case len(roles) > 0:
 		return refuse("integration %q is used by role(s) %s: delete them or give them another integration first", name, some(roles))
+	case b.tidies.busy(name):
+		return refuse("a tidy of integration %q is running: wait for its end, or end it with tidy-cancel/%s", name, name)
 	case len(users) > 0:
 		return refuse("integration %q has issued users that may still exist (%s): revoke their leases first", name, some(users))
 	}
 	defer b.connections.drop(name)
 	if err := s.Delete(ctx, integrationPrefix+name); err != nil {
 		return fmt.Errorf("deleting integration %q: %w", name, err)
+	}
+	if err := s.Delete(ctx, tidyPrefix+name); err != nil {
+		return fmt.Errorf("deleting the tidy of integration %q: %w", name, err)
 	}
 	return nil
 }

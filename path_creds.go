@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -185,7 +184,11 @@ func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role)
 		// Bearing the user's name, it is as unguessable: see deletion.proves.
 		u.PolicyName = username
 	}
-	return u, conn, b.addUser(ctx, req.Storage, u)
+	added, err := b.addUser(ctx, req.Storage, u)
+	if err == nil && !added {
+		err = refuse("the user name %q was drawn twice: make %s more random", u.Username, fieldUsernameTemplate)
+	}
+	return u, conn, err
 }
 
 func (b *backend) newRecord(req *logical.Request, r *role) *userRecord {
@@ -199,24 +202,6 @@ func (b *backend) newRecord(req *logical.Request, r *role) *userRecord {
 		EntityID:    req.EntityID,
 		DisplayName: req.DisplayName,
 	}
-}
-
-// addUser writes a new record, never over another.
-func (b *backend) addUser(ctx context.Context, s logical.Storage, u *userRecord) error {
-	lock := locksutil.LockForKey(b.userLocks, u.Username)
-	lock.Lock()
-	defer lock.Unlock()
-	other, err := getUser(ctx, s, u.Username)
-	if err != nil {
-		return storageError{err}
-	}
-	if other != nil {
-		return refuse("the user name %q was drawn twice: make %s more random", u.Username, fieldUsernameTemplate)
-	}
-	if err := b.putUser(ctx, s, u); err != nil {
-		return storageError{err}
-	}
-	return nil
 }
 
 // activateUser records that the user is complete and until when, unless the

@@ -91,6 +91,18 @@ func (r *reaper) start(s logical.Storage) {
 	})
 }
 
+// spawn has work done that ends with r.lifetime. It returns false if the backend
+// has ended.
+func (r *reaper) spawn(work func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return false
+	}
+	r.done.Go(work)
+	return true
+}
+
 // stop ends what is running and waits for it. Nothing begins after it.
 func (r *reaper) stop() {
 	r.mu.Lock()
@@ -105,6 +117,9 @@ func (r *reaper) stop() {
 func (r *reaper) pass(s logical.Storage) {
 	if err := r.list(s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err) // what is known to be due is worked off all the same
+	}
+	if err := r.b.tidies.resume(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
+		r.complainOfStorage(err)
 	}
 	r.workOff(s)
 }

@@ -184,6 +184,22 @@ func (b *backend) storeUser(ctx context.Context, s logical.Storage, u *userRecor
 	return b.putUser(ctx, s, u)
 }
 
+// addUser writes a new record, and returns false rather than write it over
+// another.
+func (b *backend) addUser(ctx context.Context, s logical.Storage, u *userRecord) (bool, error) {
+	lock := locksutil.LockForKey(b.userLocks, u.Username)
+	lock.Lock()
+	defer lock.Unlock()
+	other, err := getUser(ctx, s, u.Username)
+	if other != nil || unreadable(err) {
+		return false, nil
+	}
+	if err == nil {
+		err = b.putUser(ctx, s, u)
+	}
+	return err == nil, err
+}
+
 // removeUser removes the record of a user that is confirmed gone.
 func (b *backend) removeUser(ctx context.Context, s logical.Storage, username string) error {
 	lock := locksutil.LockForKey(b.userLocks, username)

@@ -1,0 +1,140 @@
+package awsiam
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// tidies are the runs under way in this process, one per integration.
+type tidies struct {
+	b *backend
+
+	mu      sync.Mutex
+	running map[string]*tidying
+	resumed bool // runs that other processes left were looked for
+}
+
+// begin stores the run and starts it.
+func (t *tidies) begin(ctx context.Context, s logical.Storage, run *tidyRun) error {
+	in, err := getIntegration(ctx, s, run.Integration)
+	if err != nil {
+		return storageError{err}
+	}
+	if in == nil {
+		return refuse("there is no integration %q: write %s%s", run.Integration, integrationPrefix, run.Integration)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if other := t.running[run.Integration]; other != nil {
+		return refuse("a tidy of integration %q has been running since %s: read tidy-status/%s, or end it with tidy-cancel/%s",
+			run.Integration, timestamp(other.snapshot().Started), run.Integration, run.Integration)
+	}
+	if err := putTidyRun(ctx, s, run); err != nil {
+		return storageError{err}
+	}
+	t.start(s, run)
+	return nil
+}
+
+// start is for callers that hold the lock.
+func (t *tidies) start(s logical.Storage, run *tidyRun) {
+	ctx, cancel := context.WithCancelCause(t.b.reaper.lifetime)
+	work := &tidying{b: t.b, s: s, run: *run, cancel: cancel}
+	t.running[run.Integration] = work
+	spawned := t.b.reaper.spawn(func() {
+		defer cancel(nil)
+		work.work(ctx)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.running, run.Integration)
+	})
+	if !spawned { // the next process goes on with it
+		cancel(nil)
+		delete(t.running, run.Integration)
+	}
+}
+
+// busy says whether a run of the integration is under way.
+func (t *tidies) busy(integration string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.running[integration] != nil
+}
+
+// cancel returns false if nothing is running.
+func (t *tidies) cancel(integration string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	work := t.running[integration]
+	if work == nil {
+		return false
+	}
+	work.cancel(errCancelled)
+	return true
+}
+
+// resume goes on with runs that a process before this one did not end. It
+// starts again from the beginning, which finds what is left.
+func (t *tidies) resume(ctx context.Context, s logical.Storage) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.resumed {
+		return nil
+	}
+	names, err := s.List(ctx, tidyPrefix)
+	if err != nil {
+		return fmt.Errorf("listing the runs of tidy: %w", err)
+	}
+	for _, name := range names {
+		run, err := getTidyRun(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		if run == nil || run.State != tidyRunning || t.running[name] != nil {
+			continue
+		}
+		again := &tidyRun{Integration: name, State: tidyRunning, DryRun: run.DryRun, SafetyBuffer: run.SafetyBuffer, Started: run.Started}
+		t.b.Logger().Info("a tidy that was cut off goes on", "integration", name, "started", timestamp(run.Started))
+		t.start(s, again)
+	}
+	t.resumed = true
+	return nil
+}
+
+// status is the run under way, or the last one; nil if there was none.
+func (t *tidies) status(ctx context.Context, s logical.Storage, integration string) (*tidyRun, error) {
+	t.mu.Lock()
+	work := t.running[integration]
+	t.mu.Unlock()
+	if work != nil {
+		run := work.snapshot()
+		return &run, nil
+	}
+	return getTidyRun(ctx, s, integration)
+}
+
+func getTidyRun(ctx context.Context, s logical.Storage, integration string) (*tidyRun, error) {
+	entry, err := s.Get(ctx, tidyPrefix+integration)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	run := new(tidyRun)
+	if err := entry.DecodeJSON(run); err != nil {
+		return nil, fmt.Errorf("decoding the tidy of integration %q: %w", integration, err)
+	}
+	return run, nil
+}
+
+func putTidyRun(ctx context.Context, s logical.Storage, run *tidyRun) error {
+	entry, err := logical.StorageEntryJSON(tidyPrefix+run.Integration, run)
+	if err != nil {
+		return fmt.Errorf("encoding the tidy of integration %q: %w", run.Integration, err)
+	}
+	if err := s.Put(ctx, entry); err != nil {
+		return fmt.Errorf("writing the tidy of integration %q: %w", run.Integration, err)
+	}
+	return nil
+}
