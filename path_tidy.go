@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -82,9 +83,7 @@ func (b *backend) pathTidy() []*framework.Path {
 
 func perIntegration(prefix string, options map[string]*framework.FieldSchema, op logical.Operation, handler framework.OperationHandler, synopsis string) []*framework.Path {
 	named := map[string]*framework.FieldSchema{fieldIntegration: {Type: framework.TypeString, Description: "Name of the integration."}}
-	for name, schema := range options {
-		named[name] = schema
-	}
+	maps.Copy(named, options)
 	operations := map[logical.Operation]framework.OperationHandler{op: handler}
 	return []*framework.Path{
 		{Pattern: prefix + "$", Fields: options, Operations: operations, HelpSynopsis: synopsis, HelpDescription: tidyHelp},
@@ -97,8 +96,8 @@ func (b *backend) tidyStart(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	run := &tidyRun{Integration: name, State: tidyRunning, DryRun: d.Get(fieldDryRun).(bool), Started: b.now()}
-	run.SafetyBuffer = time.Duration(d.Get(fieldSafetyBuffer).(int)) * time.Second
+	run := &tidyRun{Integration: name, State: tidyRunning, DryRun: d.Get(fieldDryRun).(bool), SafetyBuffer: defaultSafetyBuffer, Started: b.now()}
+	setDuration(d, fieldSafetyBuffer, &run.SafetyBuffer)
 	if err := b.tidies.begin(ctx, req.Storage, run); err != nil {
 		return storedOrRefused(err)
 	}

@@ -35,7 +35,7 @@ func (t *tidies) begin(ctx context.Context, s logical.Storage, run *tidyRun) err
 	if err := putTidyRun(ctx, s, run); err != nil {
 		return storageError{err}
 	}
-	t.start(s, run)
+	t.start(s, run) //nolint:contextcheck // the run outlives the request
 	return nil
 }
 
@@ -98,7 +98,7 @@ func (t *tidies) resume(ctx context.Context, s logical.Storage) error {
 		}
 		again := &tidyRun{Integration: name, State: tidyRunning, DryRun: run.DryRun, SafetyBuffer: run.SafetyBuffer, Started: run.Started}
 		t.b.Logger().Info("a tidy that was cut off goes on", "integration", name, "started", timestamp(run.Started))
-		t.start(s, again)
+		t.start(s, again) //nolint:contextcheck // the run outlives the pass
 	}
 	t.resumed = true
 	return nil
