@@ -32,7 +32,7 @@ var goodPolicies = map[string]string{
 	"no account or region": statement(`"Action":"s3:*","Resource":"arn:aws:s3:::bucket"`),
 	"conditions": statement(`"Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/a":"b","c:c":["d","e"]},` +
 		`"ForAllValues:StringLikeIfExists":{"oidc.example.com/id:f":["g*"]},"Bool":{"aws:SecureTransport":true},"NumericLessThanEquals":{"s3:h":5},` +
-		`"DateGreaterThan":{"aws:CurrentTime":"2030-01-01T00:00:00Z"},"Null":{"aws:i":"true"},"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"},"ArnNotLike":{"aws:j":"arn:aws:s3:::*"}}`),
+		`"DateGreaterThanEquals":{"aws:CurrentTime":"2030-01-01T00:00:00Z"},"Null":{"aws:i":"true"},"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"},"ArnNotLike":{"aws:j":"arn:aws:s3:::*"}}`),
 	"escapes":         statement(`"Action":"s3:*","Resource":"arn:aws:s3:::\u20ac\"\\"`),
 	"Latin-1":         statement(`"Action":"s3:*","Resource":"arn:aws:s3:::\u00e4ä"`),
 	"white space":     " \t\r\n" + strings.ReplaceAll(testPolicy, ",", "\n,\t") + "\n",

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// expiryStatement denies everything once AWS's clock is past a date. The key
+// expiryStatement denies everything from a date on, by AWS's clock. The key
 // aws:CurrentTime is in every request (IAM user guide, global condition keys).
 // It has no Sid, which would have to differ from those of the role's policy.
-const expiryStatement = `{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"%s"}}}`
+const expiryStatement = `{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":"%s"}}}`
 
 // withExpiry returns the policy document, minified, with the expiry statement
 // for the deadline added to its own; of an empty document, a policy of that

@@ -17,7 +17,7 @@ import (
 )
 
 // expirySize is what the expiry statement adds to a list of statements.
-const expirySize = len(`,{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2006-01-02T15:04:05Z"}}}`)
+const expirySize = len(`,{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":"2006-01-02T15:04:05Z"}}}`)
 
 // testPolicyUntil is the inline policy of a user of a role with testPolicy and
 // the mount's maximum TTL.
@@ -30,7 +30,7 @@ func testPolicyUntil(t *testing.T, user awsfake.UserInfo) string {
 
 func TestWithExpiryKeepsTheRestAsItIs(t *testing.T) {
 	deadline := time.Date(2031, 5, 6, 7, 8, 9, 0, time.FixedZone("", 3600))
-	const statement = `{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2031-05-06T06:08:09Z"}}}`
+	const statement = `{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":"2031-05-06T06:08:09Z"}}}`
 	const own = `{"Sid":"A","Effect":"Allow","Action":["s3:*"],"Resource":"arn:aws:s3:::a]/<b>&${aws:username}"}`
 	for name, c := range map[string]struct{ document, want string }{
 		"none":                    {``, `{"Version":"2012-10-17","Statement":[` + statement + `]}`},
