@@ -1,0 +1,71 @@
+package awsiam
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// fillAgenda notes healthy users of some integrations.
+func fillAgenda(g *agenda, n int) {
+	now := time.Now()
+	for i := range n {
+		g.note(fmt.Sprintf("vault-app-%020d", i), fmt.Sprintf("a%d", i%manyAccounts), now.Add(time.Hour+time.Duration(i)*time.Second))
+	}
+}
+
+// A pass with nothing due, however many healthy users there are.
+func BenchmarkReaperPass(b *testing.B) {
+	for _, n := range []int{0, 5000, manyUsers} {
+		b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
+			r := newReaper(&backend{now: time.Now})
+			r.listed = true
+			fillAgenda(&r.agenda, n)
+			for b.Loop() {
+				r.pass(nil)
+			}
+		})
+	}
+}
+
+// What one write adds to the work of a request, among many users.
+func BenchmarkReaperSchedule(b *testing.B) {
+	r := newReaper(&backend{now: time.Now})
+	fillAgenda(&r.agenda, manyUsers)
+	at := time.Now()
+	for b.Loop() {
+		at = at.Add(time.Second)
+		r.schedule("vault-app-00000000000000000000", "a0", at)
+	}
+}
+
+// What the reaper keeps in memory: B/user for each record, its name included.
+func BenchmarkReaperMemory(b *testing.B) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var g agenda
+	for b.Loop() {
+		g = newAgenda()
+		fillAgenda(&g, manyUsers)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/manyUsers, "B/user")
+	runtime.KeepAlive(g)
+}
+
+// From the start of the process until all records have been read, in the
+// background.
+func BenchmarkReaperStart(b *testing.B) {
+	e := &env{storage: &faultyStorage{Storage: new(logical.InmemStorage)}, clock: new(clock)}
+	e.storeMany(b, manyUsers)
+	for b.Loop() {
+		r := newReaper(newBackend(testUUID))
+		r.pass(e.storage)
+		r.done.Wait()
+	}
+}
