@@ -33,10 +33,13 @@ func (b *backend) retire(ctx context.Context, s logical.Storage, username string
 		if err == nil {
 			err = b.deleteInAWS(ctx, s, conn, u)
 		}
+		if err == nil {
+			err = b.removeUser(ctx, s, username)
+		}
 		if err != nil {
 			return b.noteFailure(ctx, s, u, err)
 		}
-		return b.removeUser(ctx, s, username)
+		return nil
 	})
 }
 
