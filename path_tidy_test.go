@@ -129,7 +129,9 @@ func TestTidySparesWhatARecordKnows(t *testing.T) {
 	status := e.tidy(map[string]any{"dry_run": true, "safety_buffer": 0})
 	require.Equal(t, []string{"just-recorded"}, status["unknown_users"])
 
-	added, err := e.b.addUser(t.Context(), e.storage, &userRecord{State: stateActive, issuedUser: issuedUser{Username: "just-recorded"}, Expires: e.clock.now().Add(time.Hour)})
+	record := e.healthyRecord(defaultIntegration)
+	record.Username, record.AccountID = "just-recorded", testAccount
+	added, err := e.b.addUser(t.Context(), e.storage, record)
 	require.NoError(t, err)
 	require.True(t, added)
 	conn, err := e.b.connect(t.Context(), e.storage, defaultIntegration)

@@ -224,7 +224,7 @@ func (r *reaper) learn(ctx context.Context, s logical.Storage, username string, 
 	case err == nil && u == nil:
 		r.agenda.strike(username)
 	case err == nil:
-		r.agenda.note(username, u.Integration, u.due())
+		r.agenda.note(username, u.Integration, u.due()) // in another queue: a record names its integration
 	}
 	r.mu.Unlock()
 	if err != nil && unchanged {

@@ -188,7 +188,9 @@ func TestRequestsAreServedWhileTheReaperLearns(t *testing.T) {
 			promptly(t, "a new lease", func() error { return e.serve("app") })
 			promptly(t, "an older lease", func() error { return e.revoke(before) })
 			promptly(t, "the next tick", e.tick)
+			e.issue("app", nil) // and is never revoked
 			letGo()
+			e.b.reaper.done.Wait()
 			e.finish()
 			require.Empty(t, e.issuedUsers())
 		})

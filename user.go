@@ -135,28 +135,59 @@ func getUser(ctx context.Context, s logical.Storage, username string) (*userReco
 		return nil, nil
 	}
 	u := new(userRecord)
-	if err := entry.DecodeJSON(u); err != nil {
-		return nil, fmt.Errorf("%w: user %q: %w", errDamaged, username, err)
+	err = entry.DecodeJSON(u)
+	if err == nil {
+		err = u.check(username)
 	}
-	if u.Version > recordVersion {
+	switch {
+	case u.Version > recordVersion: // whatever else it is
 		return nil, fmt.Errorf("%w: that of user %q has version %d, written by a newer plugin: this one knows %d", errNewer, username, u.Version, recordVersion)
+	case err != nil:
+		return nil, fmt.Errorf("%w: user %q: %w", errDamaged, username, err)
 	}
 	return u, nil
 }
 
+// check says what a record lacks that the engine always writes. Without it a
+// user would be judged by what is not so: one that is live as expired, one that
+// is young as settled, or one user by the record of another.
+func (u *userRecord) check(username string) error {
+	switch {
+	case u.Username != username:
+		return fmt.Errorf("it names user %q", u.Username)
+	case u.Version <= 0 || u.Created.IsZero() || u.Integration == "" || u.AccountID == "":
+		return errors.New("it has no version, date, integration or account")
+	case u.State == stateActive && (u.Expires.IsZero() || u.AccessKeyID == ""):
+		return errors.New("it has no access key, or no end of the lease")
+	case u.State != stateActive && u.State != stateCreating && u.State != stateDeleting:
+		return fmt.Errorf("its state is %q", u.State)
+	}
+	return nil
+}
+
+// eachUser visits all records. Records that cannot be understood are passed
+// over, and named by the error in the end.
 func eachUser(ctx context.Context, s logical.Storage, visit func(*userRecord)) error {
 	names, err := s.List(ctx, userPrefix)
 	if err != nil {
 		return fmt.Errorf("listing the records of users: %w", err)
 	}
+	var unknown []string
+	var reasons []error
 	for _, name := range names {
 		u, err := getUser(ctx, s, name)
-		if err != nil {
+		switch {
+		case unreadable(err):
+			unknown, reasons = append(unknown, name), append(reasons, err)
+		case err != nil:
 			return err
-		}
-		if u != nil {
+		case u != nil:
 			visit(u)
 		}
+	}
+	if len(unknown) > 0 {
+		return refuse("the records of user(s) %s cannot be read, so that nothing says which integration they belong to: "+
+			"revoke their leases first, which does not need the records. The first: %s", some(unknown), reasons[0])
 	}
 	return nil
 }
