@@ -45,18 +45,23 @@ func (l *logBook) lines(text string) []string {
 	return found
 }
 
-// startLogged is start with a logger that is read.
-func (e *env) startLogged() *logBook {
+// load is start for any mount and logger.
+func (e *env) load(uuid string, logger hclog.Logger) {
 	e.t.Helper()
-	book := new(logBook)
 	made, err := Factory(e.t.Context(), &logical.BackendConfig{
-		Logger: hclog.New(&hclog.LoggerOptions{Output: book, Level: hclog.Warn}),
-		System: e.system, StorageView: e.storage, BackendUUID: testUUID,
+		Logger: logger, System: e.system, StorageView: e.storage, BackendUUID: uuid,
 	})
 	require.NoError(e.t, err)
 	e.b = made.(*backend)
 	e.b.now = e.clock.now
 	e.t.Cleanup(func() { e.b.Cleanup(context.Background()) })
+}
+
+// startLogged is start with a logger that is read.
+func (e *env) startLogged() *logBook {
+	e.t.Helper()
+	book := new(logBook)
+	e.load(testUUID, hclog.New(&hclog.LoggerOptions{Output: book, Level: hclog.Warn}))
 	return book
 }
 
