@@ -132,6 +132,8 @@ func (t *tidying) list(ctx context.Context, conn *connection, in *integration) (
 		return page[types.User]{out.Users, next(out.IsTruncated, out.Marker)}, nil
 	}, func(user types.User) error {
 		switch path := aws.ToString(user.Path); {
+		case aws.ToString(user.UserName) == "" || user.CreateDate == nil:
+			return errNoContent
 		case strings.HasSuffix(path, "/"+t.b.mountSegment+"/"):
 			ours = append(ours, user)
 		case strings.HasPrefix(path, in.UserPath):

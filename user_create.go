@@ -77,7 +77,7 @@ func (c *creation) createUser(ctx context.Context) error {
 	ctx, attempts := withAttempts(ctx)
 	out, err := c.conn.iam.CreateUser(ctx, input)
 	switch {
-	case err == nil && (out.User == nil || out.User.CreateDate == nil):
+	case err == nil && (out.User == nil || out.User.CreateDate == nil || aws.ToString(out.User.UserId) == ""):
 		return errNoContent
 	case err == nil:
 		c.created = *out.User.CreateDate
@@ -139,7 +139,7 @@ func (c *creation) createAccessKey(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case out.AccessKey == nil:
+	case out.AccessKey == nil || aws.ToString(out.AccessKey.AccessKeyId) == "" || aws.ToString(out.AccessKey.SecretAccessKey) == "":
 		return errNoContent
 	}
 	c.user.AccessKeyID, c.secret = aws.ToString(out.AccessKey.AccessKeyId), aws.ToString(out.AccessKey.SecretAccessKey)
