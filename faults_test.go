@@ -183,6 +183,7 @@ func (e *env) requireServiceable(l lease) {
 	require.False(e.t, ok, "a revoked user is still there")
 }
 
+// Break it by removing the record ahead of deleteInAWS in backend.retire.
 func TestEveryStepOfADeletionGoesWrong(t *testing.T) {
 	var table []breakage
 	for _, action := range []string{"DeleteAccessKey", "DeleteUserPolicy", "DeleteUser"} {

@@ -195,6 +195,7 @@ func TestRenewalIsRefusedWithTheReason(t *testing.T) {
 	})
 }
 
+// Break it by having secretIAMUserRevoke look for the role.
 func TestRevocationNeedsOnlyTheLease(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	l := e.issue("app", nil)
