@@ -88,13 +88,17 @@ func TestEveryStepOfEmptyingAUserGoesWrong(t *testing.T) {
 	})
 }
 
-// Somebody has renamed the user.
+// Somebody has renamed the user. Once its key is gone only the record tells
+// where it is. Break it by not setting RenamedTo in deletion.follow.
 func TestEveryStepOfFindingARenamedUserGoesWrong(t *testing.T) {
-	eachBreakage(t, []string{"GetUser", "GetAccessKeyLastUsed"}, func(e *env, broken breakage) {
+	eachBreakage(t, []string{"GetUser", "GetAccessKeyLastUsed", "DeleteAccessKey", "DeleteUserPolicy", "DetachUserPolicy", "DeleteUser"}, func(e *env, broken breakage) {
 		l := e.issue("full", nil)
-		_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+		_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed"), NewPath: aws.String("/elsewhere/")})
 		require.NoError(e.t, err)
 		broken.arm(e)
 		_ = e.revoke(l)
+		e.heal()
+		e.finish()
+		require.Len(e.t, e.acct.Users(), 1, "of the integration")
 	})
 }

@@ -206,3 +206,23 @@ func TestRevocationNeedsOnlyTheLease(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 	e.requireNothingLeft()
 }
+
+// A node that was deposed while it slept sees storage as it was, and cannot
+// write: it must not end a lease that was renewed elsewhere. Break it by reading
+// the record with getUser in backend.retire.
+func TestADeposedNodeDeletesNobody(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.aws.ResetCalls()
+	e.storage.on(func(op, _ string) (bool, error) {
+		if op == "put" || op == "delete" {
+			return false, logical.ErrReadOnly
+		}
+		return true, nil
+	})
+	require.Error(t, e.revoke(l))
+	e.advance(time.Hour)
+	e.reap()
+	require.Empty(t, e.aws.Calls())
+	require.Len(t, e.issuedUsers(), 1)
+}

@@ -88,6 +88,8 @@ type userRecord struct {
 	// Proven says that an attempt removed something that only our user had, so
 	// that the user who bears the name was ours.
 	Proven bool `json:"proven,omitempty"`
+	// RenamedTo is what the user was found to be called by somebody else's doing.
+	RenamedTo string `json:"renamed_to,omitempty"`
 	// RecreatedAt is when deletion last tried to make the user again in order
 	// to learn whether it was gone; see deletion.recreate.
 	RecreatedAt time.Time `json:"recreated_at,omitzero"`

@@ -178,6 +178,24 @@ func TestARenamedUserIsFoundByItsKey(t *testing.T) {
 	}
 }
 
+// Somebody renames it again and again.
+func TestAUserRenamedTwiceIsFoundByItsKey(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	l := e.issue("app", nil)
+	name := l.username()
+	for _, next := range []string{"renamed-once", "renamed-twice", l.username()} {
+		_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: &name, NewUserName: &next})
+		require.NoError(t, err)
+		name = next
+		remove := e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Status: 403, Code: "AccessDenied", Message: "no"})
+		require.Error(t, e.revoke(l))
+		remove()
+	}
+	e.finish()
+	require.Len(t, e.acct.Users(), 1, "of the integration")
+	require.Empty(t, e.records())
+}
+
 // Somebody else has made a user of the old name: it stays.
 func TestARenamedUserWhoseNameWasTaken(t *testing.T) {
 	e := newEnv(t, widePolicy)

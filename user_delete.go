@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type deletion struct {
 	// name is what IAM calls the user: another than the record's if somebody
 	// has renamed it.
 	name string
+	// followed is set once that was found out in this run.
+	followed bool
 	// proven is set once AWS has removed something that only our user has.
 	proven atomic.Bool
 }
@@ -51,7 +54,7 @@ var (
 )
 
 func (d *deletion) run(ctx context.Context) error {
-	d.name = d.user.Username
+	d.name = cmp.Or(d.user.RenamedTo, d.user.Username)
 	err := d.delete(ctx)
 	if errors.Is(err, errMoved) {
 		err = d.delete(ctx)

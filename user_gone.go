@@ -27,7 +27,7 @@ func (d *deletion) notFound(ctx context.Context) error {
 // key still tells (GetAccessKeyLastUsed in the IAM API reference). It returns
 // nil if no other user turns up.
 func (d *deletion) follow(ctx context.Context) error {
-	if d.user.AccessKeyID == "" || d.name != d.user.Username {
+	if d.user.AccessKeyID == "" || d.followed {
 		return nil
 	}
 	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
@@ -41,7 +41,11 @@ func (d *deletion) follow(ctx context.Context) error {
 		return fmt.Errorf("%w: AWS does not know user %q, but says that its access key %s is there", errUnsettled, d.name, d.user.AccessKeyID)
 	default:
 		d.logger.Warn("an issued user was renamed by somebody; it is deleted under its new name", "username", d.user.Username, "renamed", name)
-		d.name = name
+		// On record before the key goes, which is all that tells.
+		d.followed, d.name, d.user.RenamedTo, d.user.State = true, name, name, stateDeleting
+		if err := d.keep(ctx); err != nil {
+			return err
+		}
 		return errMoved
 	}
 }

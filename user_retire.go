@@ -25,7 +25,7 @@ const (
 // noted in the record, and the reaper tries again.
 func (b *backend) retire(ctx context.Context, s logical.Storage, username string) error {
 	return b.alone(ctx, username, deleteTimeout, func(ctx context.Context) error {
-		u, err := getUser(ctx, s, username)
+		u, err := b.condemn(ctx, s, username)
 		if err != nil || u == nil {
 			return err
 		}
@@ -41,6 +41,22 @@ func (b *backend) retire(ctx context.Context, s logical.Storage, username string
 		}
 		return nil
 	})
+}
+
+// condemn puts on record that the user has to go, before AWS is asked for that,
+// and returns the record. Only the active node can write. One that was deposed
+// while it slept still takes leases and records as it knew them, finds that a
+// lease has run out which was renewed elsewhere, and is stopped here.
+func (b *backend) condemn(ctx context.Context, s logical.Storage, username string) (condemned *userRecord, err error) {
+	err = b.changeUser(ctx, s, username, func(u *userRecord) (bool, error) {
+		condemned = u
+		if u == nil || u.State == stateDeleting {
+			return false, nil
+		}
+		u.State, u.NextAttempt = stateDeleting, b.now()
+		return true, nil
+	})
+	return condemned, err
 }
 
 // alone does the work while no other deletion of the user is under way; if one
