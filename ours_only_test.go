@@ -338,3 +338,48 @@ func TestAStrangersUserInAnotherPathIsLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// A creation that never reached AWS, and somebody else's user of its name:
+// recent, but in another path than the engine could have made one in. Break it
+// by taking the path out of deletion.isOurs.
+func TestAStrangersUserIsNotTakenForALostCreation(t *testing.T) {
+	for _, path := range []string{"/", "/vault/", otherPath} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, widePolicy)
+			var stranger awsfake.UserInfo
+			e.aws.Inject(awsfake.Fault{Action: "CreateUser", LostBefore: true, Count: 1, Hook: func(c awsfake.Call) {
+				stranger, _ = e.acct.AddUser(path, c.User, testPolicy)
+			}})
+			require.NotEqual(t, stranger.Name, e.issue("app", nil).username())
+			e.finish()
+			found, ok := e.acct.User(stranger.Name)
+			require.True(t, ok)
+			require.Equal(t, stranger, found)
+			require.Contains(t, e.records()[stranger.Name].LastError, "delete it by hand")
+		})
+	}
+}
+
+// Asking for a name that turned out taken has made nothing: who bears it is not
+// to be taken for what it would have made. Break it by keeping RecreatedAt in
+// deletion.recreate.
+func TestATakenNameIsNotTakenForOneJustMade(t *testing.T) {
+	for _, path := range []string{"/", "/elsewhere/"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			l := e.issue("app", nil)
+			e.deleteByHand(l.username())
+			e.advance(10 * time.Minute)
+			stranger, _ := e.acct.AddUser(path, l.username(), testPolicy)
+			require.ErrorContains(t, e.revoke(l), "exists, and the integration may not delete it")
+			e.write("config", e.connection(e.wideKey())) // which tells more
+			e.finish()
+			found, ok := e.acct.User(stranger.Name)
+			require.True(t, ok)
+			require.Equal(t, stranger, found)
+			require.Empty(t, e.records(), "ours is gone, since the ids differ")
+		})
+	}
+}

@@ -79,13 +79,22 @@ func (d *deletion) recreate(ctx context.Context, denied error) error {
 	}
 	// Known before it is done: after a crash here the record stands for the
 	// user made now, which then has to settle like any other.
+	before := d.user.RecreatedAt
 	d.user.State, d.user.RecreatedAt = stateDeleting, d.now()
 	if err := d.keep(ctx); err != nil {
 		return err
 	}
+	ctx, attempts := withAttempts(ctx)
 	_, err := d.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &d.user.Username, Path: &d.user.Path})
 	switch {
 	case hasCode(err, codeEntityAlreadyExists):
+		if !attempts.lost {
+			// Nothing was made: whoever bears the name is not to be taken for it.
+			d.user.RecreatedAt = before
+			if err := d.keep(ctx); err != nil {
+				return errors.Join(denied, err)
+			}
+		}
 		return d.contain(ctx, fmt.Errorf("user %q exists, and the integration may not delete it: %w", d.name, denied))
 	case err != nil:
 		return errors.Join(fmt.Errorf("whether user %q still exists cannot be told from AWS's refusal: "+

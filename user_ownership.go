@@ -19,8 +19,8 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 	case err == nil && d.isOurs(out.User):
 		return nil
 	case err == nil && (d.user.UserID == "" || !d.user.RecreatedAt.IsZero()):
-		return refuse("a user named %q was there at %s, before the engine can have made one, as far as the clocks agree: "+
-			"if it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)))
+		return refuse("a user named %q was there at %s in the path %s: the engine can have made one only in %s, and not so early, as far as the clocks agree. "+
+			"If it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)), aws.ToString(out.User.Path), d.user.Path)
 	case err == nil:
 		if err := d.follow(ctx); err != nil {
 			return err
@@ -42,12 +42,13 @@ func (d *deletion) isOurs(found *types.User) bool {
 		return true
 	}
 	// A creation whose answer never came, or recreate, made a user whose id is
-	// not known. Nobody can have made a user of that name since, only before.
+	// not known, in the path on record. Nobody can have made a user of that name
+	// there since, only before.
 	since := d.user.RecreatedAt
 	if d.user.UserID == "" {
 		since = d.user.Created
 	}
-	return !since.IsZero() && !aws.ToTime(found.CreateDate).Before(since.Add(-skewAllowance))
+	return !since.IsZero() && aws.ToString(found.Path) == d.user.Path && !aws.ToTime(found.CreateDate).Before(since.Add(-skewAllowance))
 }
 
 // checkKeys judges by the user's access keys alone. A user of ours has the
