@@ -235,6 +235,8 @@ func TestADamagedRoleHurtsOnlyItself(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 	require.NoError(t, e.revoke(e.issue("other", nil)))
 	e.write("config", map[string]any{"max_retries": 2}) // concerns no role
+	e.write("config/idle", e.connection(e.key))
+	e.refused(logical.DeleteOperation, "config/idle", nil, "role(s) app cannot be read", "delete them first")
 
 	e.must(logical.DeleteOperation, "roles/app", nil)
 	e.write("roles/app", map[string]any{"policy_document": testPolicy})
@@ -269,5 +271,24 @@ func TestADamagedIntegrationHurtsOnlyItself(t *testing.T) {
 
 	require.NoError(t, e.storage.Storage.Put(t.Context(), sound))
 	e.finish()
+	e.requireNothingLeft()
+}
+
+// An integration that cannot be read has users, so that it cannot be deleted: it
+// is written again, whole, and must be of the account of its users. Break it by
+// returning the error in integrationWrite, or by taking no account at all for old.
+func TestADamagedIntegrationIsWrittenAgain(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	_, elsewhere := e.aws.Account(otherAccount).AddUser("/", "integration", corePolicy)
+	l := e.issue("app", nil)
+	e.damage(integrationPrefix+defaultIntegration, "{")
+	_, exists, err := e.b.HandleExistenceCheck(t.Context(), &logical.Request{Operation: logical.UpdateOperation, Path: "config", Storage: e.storage})
+	require.NoError(t, err, "core asks first")
+	require.True(t, exists)
+	_, err = e.do(logical.UpdateOperation, "config", changed(e.connection(e.key), map[string]any{"verify_connection": false}))
+	require.ErrorContains(t, err, "write it again, whole")
+	e.refused(logical.UpdateOperation, "config", e.connection(elsewhere), "cannot move to account", l.username())
+	e.write("config", e.connection(e.key))
+	require.NoError(t, e.revoke(l))
 	e.requireNothingLeft()
 }

@@ -244,6 +244,9 @@ var (
 	maxNameLengths = map[string]int{"policy": 128, "role": 64}
 )
 
+// errDamagedIntegration says that an integration is there but cannot be read.
+var errDamagedIntegration = errors.New("the integration is damaged: write it again, whole")
+
 func getIntegration(ctx context.Context, s logical.Storage, name string) (*integration, error) {
 	entry, err := s.Get(ctx, integrationPrefix+name)
 	if err != nil {
@@ -254,7 +257,7 @@ func getIntegration(ctx context.Context, s logical.Storage, name string) (*integ
 	}
 	in := new(integration)
 	if err := entry.DecodeJSON(in); err != nil {
-		return nil, fmt.Errorf("decoding integration %q: %w", name, err)
+		return nil, fmt.Errorf("%w: decoding integration %q: %w", errDamagedIntegration, name, err)
 	}
 	return in, nil
 }

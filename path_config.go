@@ -128,6 +128,9 @@ func (b *backend) integrationExists(ctx context.Context, req *logical.Request, d
 		return false, nil //nolint:nilerr // the handler refuses it in its own words
 	}
 	in, err := getIntegration(ctx, req.Storage, name)
+	if errors.Is(err, errDamagedIntegration) {
+		return true, nil
+	}
 	return in != nil, err
 }
 
@@ -192,7 +195,12 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	defer writes.Unlock()
 
 	old, err := getIntegration(ctx, req.Storage, name)
-	if err != nil {
+	switch {
+	case errors.Is(err, errDamagedIntegration) && d.Get(fieldVerifyConnection).(bool):
+		// Its users and roles are there: they are checked against the account
+		// that turns up, as where an integration moves.
+		old = newIntegration(name)
+	case err != nil:
 		return nil, err
 	}
 	in := newIntegration(name)

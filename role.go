@@ -253,6 +253,9 @@ func (r *role) warnings(system logical.SystemView) []string {
 	return warnings
 }
 
+// errDamagedRole says that a role is there but cannot be read.
+var errDamagedRole = errors.New("the role is damaged: delete it and write it again")
+
 func getRole(ctx context.Context, s logical.Storage, name string) (*role, error) {
 	entry, err := s.Get(ctx, rolePrefix+name)
 	if err != nil {
@@ -263,7 +266,7 @@ func getRole(ctx context.Context, s logical.Storage, name string) (*role, error)
 	}
 	r := newRole(name) // for what an older plugin did not store
 	if err := entry.DecodeJSON(r); err != nil {
-		return nil, fmt.Errorf("decoding role %q: %w", name, err)
+		return nil, fmt.Errorf("%w: decoding role %q: %w", errDamagedRole, name, err)
 	}
 	return r, nil
 }
@@ -279,19 +282,27 @@ func putRole(ctx context.Context, s logical.Storage, r *role) error {
 	return nil
 }
 
+// eachRole visits all roles. Those that cannot be read are passed over, and named
+// by the error in the end.
 func eachRole(ctx context.Context, s logical.Storage, visit func(*role)) error {
 	names, err := s.List(ctx, rolePrefix)
 	if err != nil {
 		return fmt.Errorf("listing roles: %w", err)
 	}
+	var damaged []string
 	for _, name := range names {
 		r, err := getRole(ctx, s, name)
-		if err != nil {
+		switch {
+		case errors.Is(err, errDamagedRole):
+			damaged = append(damaged, name)
+		case err != nil:
 			return err
-		}
-		if r != nil {
+		case r != nil:
 			visit(r)
 		}
+	}
+	if len(damaged) > 0 {
+		return refuse("role(s) %s cannot be read, so that nothing says which integration they use: delete them first", some(damaged))
 	}
 	return nil
 }
