@@ -1,0 +1,58 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+)
+
+// roleSpec is one way to give the issued users the useful action.
+type roleSpec struct {
+	name, integration                          string
+	inline, managed, group, tags, withBoundary bool
+}
+
+// roles are those that clients issue from.
+var roles = []roleSpec{
+	{name: "core", integration: "core", inline: true},
+	{name: "core-again", integration: "core", inline: true},
+	{name: "told", integration: "told", inline: true},
+	{name: "wide-inline", integration: "wide", inline: true, tags: true},
+	{name: "wide-managed", integration: "wide", managed: true, withBoundary: true},
+	{name: "wide-group", integration: "wide", group: true},
+	{name: "wide-all", integration: "wide-too", inline: true, managed: true, group: true, tags: true, withBoundary: true},
+}
+
+// maxTTL is every role's max_ttl. No client holds a lease for as long, so that
+// a renewal is always granted in full.
+const maxTTL = "30m"
+
+// of is the role's integration.
+func (r roleSpec) of() integration {
+	return integrations[slices.IndexFunc(integrations, func(in integration) bool { return in.name == r.integration })]
+}
+
+// body is what is written to make the role.
+func (r roleSpec) body() map[string]any {
+	account := r.of().account
+	body := map[string]any{"integration": r.integration, "default_ttl": "30s", "max_ttl": maxTTL}
+	if r.inline {
+		body["policy_document"] = policy(usefulAction)
+	}
+	if r.managed {
+		body["policy_arns"] = []string{policyARN(account, managedName)}
+	}
+	if r.group {
+		body["iam_groups"] = []string{groupName}
+	}
+	if r.withBoundary {
+		body["permissions_boundary_arn"] = policyARN(account, limitName)
+	}
+	if r.tags {
+		body["iam_tags"] = map[string]string{"team": "chaos", "role": r.name}
+	}
+	return body
+}
+
+func policyARN(account, name string) string {
+	return fmt.Sprintf("arn:aws:iam::%s:policy/%s", account, name)
+}
