@@ -64,6 +64,10 @@ demo: ## the whole story on this machine; HOLD=1 stays up, AWS=real uses your ac
 	@echo "Compiling the demo. The first time this takes a minute or two."
 	@HOLD='$(HOLD)' AWS='$(AWS)' go run ./scripts/demo
 
+.PHONY: chaos
+chaos: ## shake a cluster: SEED=1 DURATION=5m NODES=3, goals KILLS=300 FAULTS=2000
+	@SEED='$(SEED)' DURATION='$(DURATION)' NODES='$(NODES)' KILLS='$(KILLS)' FAULTS='$(FAULTS)' go run ./scripts/chaos
+
 .PHONY: vault
 vault: ## find a Vault server, or build one into bin/ (about 9 minutes, once)
 	@go run ./scripts/get-vault
