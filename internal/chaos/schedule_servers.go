@@ -49,15 +49,15 @@ type serverSchedule struct {
 
 func newServerSchedule(seed uint64, nodes int) *serverSchedule {
 	s := &serverSchedule{random: stream(seed, serverStream), nodes: nodes}
-	s.kinds.add(4, killLeader)
-	s.kinds.add(5, killPlugin)
+	s.kinds.add(6, killLeader)
+	s.kinds.add(12, killPlugin)
 	s.kinds.add(2, pauseLeader)
 	s.kinds.add(1, stepDown)
 	s.kinds.add(1, sealLeader)
 	s.kinds.add(2, reloadPlugin)
 	if nodes > 1 {
-		s.kinds.add(1, killAll)
-		s.kinds.add(2, killStandby)
+		s.kinds.add(2, killAll)
+		s.kinds.add(4, killStandby)
 		s.kinds.add(1, pauseStandby)
 		s.kinds.add(2, isolateLeader)
 		s.kinds.add(1, isolateStandby)
@@ -66,7 +66,7 @@ func newServerSchedule(seed uint64, nodes int) *serverSchedule {
 }
 
 func (s *serverSchedule) next() serverFault {
-	f := serverFault{kind: s.kinds.draw(s.random), after: between(s.random, 500*time.Millisecond, 5*time.Second)}
+	f := serverFault{kind: s.kinds.draw(s.random), after: between(s.random, 200*time.Millisecond, 3*time.Second)}
 	if s.nodes > 1 {
 		f.standby = s.random.IntN(s.nodes - 1)
 	}

@@ -36,7 +36,7 @@ func TestEveryKindComesUp(t *testing.T) {
 			seen[schedule.next().kind]++
 		}
 		require.Len(t, seen, 11)
-		require.Equal(t, 4, seen[killLeader])
+		require.Equal(t, 6, seen[killLeader])
 
 		skies := newCloudSchedule(seed)
 		kinds := make(map[cloudKind]bool)
