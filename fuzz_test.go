@@ -55,7 +55,29 @@ func FuzzPolicyDocument(f *testing.F) {
 		if simulationKnows(minified) {
 			require.NoError(t, takes(minified))
 		}
+		requireExpiry(t, document)
 	})
+}
+
+// requireExpiry checks that a good document stays one, and as it is, with the
+// expiry statement added.
+func requireExpiry(t *testing.T, document string) {
+	t.Helper()
+	expiring, err := withExpiry(document, time.Now())
+	require.NoError(t, err)
+	before, err := decodeObject(document)
+	require.NoError(t, err)
+	after, err := decodeObject(expiring)
+	require.NoError(t, err)
+	require.NoError(t, checkPolicy(after, "aws"))
+	require.Equal(t, before["Version"], after["Version"])
+	own, ok := before["Statement"].([]any)
+	if !ok {
+		own = []any{before["Statement"]}
+	}
+	all := after["Statement"].([]any)
+	require.Equal(t, own, all[:len(all)-1])
+	require.Equal(t, "Deny", all[len(all)-1].(map[string]any)["Effect"])
 }
 
 // simulationKnows leaves out what the simulation refuses and AWS does not: it
