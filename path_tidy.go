@@ -20,6 +20,7 @@ const (
 	fieldUsersUnknown = "users_unknown"
 	fieldUsersYoung   = "users_young"
 	fieldUsersForeign = "users_foreign"
+	fieldElsewhere    = "users_elsewhere"
 	fieldUsersDeleted = "users_deleted"
 	fieldUsersFailed  = "users_failed"
 	fieldUnknownUsers = "unknown_users"
@@ -45,8 +46,9 @@ func tidyStatusFields() map[string]*framework.FieldSchema {
 		fieldUsersUnknown: field(framework.TypeInt, "Users of this mount's path that no record knows."),
 		fieldUsersYoung:   field(framework.TypeInt, "Of these, users that were spared for being younger than safety_buffer."),
 		fieldUsersDeleted: field(framework.TypeInt, "Of these, users that were deleted."),
-		fieldUsersFailed:  field(framework.TypeInt, "Of these, users that could not be deleted yet: they are under users/ now, and are tried again."),
+		fieldUsersFailed:  field(framework.TypeInt, "Of these, users that could not be deleted yet: those under users/ now are tried again."),
 		fieldUsersForeign: field(framework.TypeInt, "Users beneath the integration's user_path that are not of this mount. They are never touched."),
+		fieldElsewhere:    field(framework.TypeInt, "Users of this mount that are not beneath the integration's user_path. They are left to the tidy of the integration whose they are."),
 		fieldUnknownUsers: field(framework.TypeCommaStringSlice, "Names of unknown users that were not spared, the first hundred."),
 		fieldForeignUsers: field(framework.TypeCommaStringSlice, "Names of users that are not of this mount, the first hundred."),
 	}
@@ -104,15 +106,12 @@ func (b *backend) tidyStart(ctx context.Context, req *logical.Request, d *framew
 	return run.response(), nil
 }
 
-func (b *backend) tidyCancel(_ context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) tidyCancel(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name, err := integrationName(d)
 	if err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	if !b.tidies.cancel(name) {
-		return logical.ErrorResponse("integration %q: no tidy is running", name), nil
-	}
-	return nil, nil
+	return storedOrRefused(b.tidies.cancel(ctx, req.Storage, name))
 }
 
 func (b *backend) tidyStatus(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -142,6 +141,7 @@ func (t *tidyRun) response() *logical.Response {
 		fieldUsersDeleted: t.Deleted,
 		fieldUsersFailed:  t.Failed,
 		fieldUsersForeign: t.Foreign,
+		fieldElsewhere:    t.Elsewhere,
 		fieldUnknownUsers: t.UnknownUsers,
 		fieldForeignUsers: t.ForeignUsers,
 	}}

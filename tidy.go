@@ -50,6 +50,8 @@ type tidyRun struct {
 	Deleted int `json:"deleted"`
 	Failed  int `json:"failed"`
 	Foreign int `json:"foreign"`
+	// Elsewhere are users of this mount's segment beneath another user_path.
+	Elsewhere int `json:"elsewhere"`
 
 	UnknownUsers []string `json:"unknown_users"`
 	ForeignUsers []string `json:"foreign_users"`
@@ -104,9 +106,16 @@ func (t *tidying) tidy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if in == nil {
+		return refuse("there is no integration %q any more", t.run.Integration)
+	}
 	conn, err := t.b.connect(ctx, t.s, t.run.Integration)
 	if err != nil {
 		return err
+	}
+	before, err := t.s.List(ctx, userPrefix) // some of these may be gone by the time the list of AWS has come
+	if err != nil {
+		return storageError{fmt.Errorf("listing the records of users: %w", err)}
 	}
 	users, err := t.list(ctx, conn, in)
 	if err != nil {
@@ -116,11 +125,19 @@ func (t *tidying) tidy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range before {
+		known.names[name] = true
+	}
+	if !t.run.DryRun && len(known.unreadable) > 0 {
+		return refuse("the records of user(s) %s cannot be read, and if somebody has renamed these users, nothing tells that they are known: "+
+			"revoke their leases first, which does not need the records. Nothing was deleted", some(known.unreadable))
+	}
 	unknown := slices.DeleteFunc(users, known.has)
 	return t.remove(ctx, conn, t.spare(unknown))
 }
 
-// list returns the users whose path carries this mount's segment.
+// list returns the users whose path carries this mount's segment, beneath the
+// integration's user_path.
 func (t *tidying) list(ctx context.Context, conn *connection, in *integration) ([]types.User, error) {
 	var ours []types.User
 	err := eachItem(func(marker *string) (page[types.User], error) {
@@ -134,6 +151,9 @@ func (t *tidying) list(ctx context.Context, conn *connection, in *integration) (
 		switch path := aws.ToString(user.Path); {
 		case aws.ToString(user.UserName) == "" || user.CreateDate == nil:
 			return errNoContent
+		case strings.HasSuffix(path, "/"+t.b.mountSegment+"/") && !strings.HasPrefix(path, in.UserPath):
+			// Another integration's, or this one's as it was: its rights end elsewhere now.
+			t.update(func(run *tidyRun) { run.Elsewhere++ })
 		case strings.HasSuffix(path, "/"+t.b.mountSegment+"/"):
 			ours = append(ours, user)
 		case strings.HasPrefix(path, in.UserPath):
@@ -149,7 +169,10 @@ func (t *tidying) list(ctx context.Context, conn *connection, in *integration) (
 
 // userIndex is what records know of users: their names, and their ids, by which
 // a user is known that somebody has renamed.
-type userIndex struct{ names, ids map[string]bool }
+type userIndex struct {
+	names, ids map[string]bool
+	unreadable []string // users of whom only the name is known
+}
 
 func (x userIndex) has(user types.User) bool {
 	return x.names[aws.ToString(user.UserName)] || x.ids[aws.ToString(user.UserId)]
@@ -162,14 +185,16 @@ func knownUsers(ctx context.Context, s logical.Storage) (userIndex, error) {
 	if err != nil {
 		return userIndex{}, storageError{fmt.Errorf("listing the records of users: %w", err)}
 	}
-	known := userIndex{make(map[string]bool, len(names)), make(map[string]bool, len(names))}
+	known := userIndex{names: make(map[string]bool, len(names)), ids: make(map[string]bool, len(names))}
 	for _, name := range names {
 		known.names[name] = true
 		u, err := getUser(ctx, s, name)
 		switch {
-		case err != nil && !unreadable(err):
+		case unreadable(err):
+			known.unreadable = append(known.unreadable, name)
+		case err != nil:
 			return userIndex{}, err
-		case err == nil && u != nil:
+		case u != nil:
 			known.ids[u.UserID] = true
 		}
 	}
@@ -204,8 +229,12 @@ func (t *tidying) remove(ctx context.Context, conn *connection, users []types.Us
 	for _, user := range users {
 		group.Go(func() error {
 			adopted, err := t.b.adoptUser(ctx, t.s, conn, t.run.Integration, user)
-			if err != nil || !adopted {
-				return err
+			if err != nil {
+				t.update(func(run *tidyRun) { run.Failed++ })
+				return fmt.Errorf("user %q: %w", *user.UserName, err)
+			}
+			if !adopted {
+				return nil
 			}
 			// What fails is on record now, and the reaper's.
 			err = t.b.retire(ctx, t.s, *user.UserName)
@@ -236,6 +265,9 @@ func (b *backend) adoptUser(ctx context.Context, s logical.Storage, conn *connec
 		return false, refuse("integration %q was changed meanwhile: start tidy again", integrationName)
 	}
 	name := aws.ToString(user.UserName)
+	if err := validateUsername(name); err != nil {
+		return false, refuse("it cannot be put on record (%s): delete it by hand", err)
+	}
 	return b.addUser(ctx, s, &userRecord{
 		Version: recordVersion,
 		issuedUser: issuedUser{

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -64,16 +65,31 @@ func (t *tidies) busy(integration string) bool {
 	return t.running[integration] != nil
 }
 
-// cancel returns false if nothing is running.
-func (t *tidies) cancel(integration string) bool {
+// cancel ends the run under way, or one that a process before this one did not
+// end. That is stored first, so that no other process goes on with it.
+func (t *tidies) cancel(ctx context.Context, s logical.Storage, integration string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	work := t.running[integration]
-	if work == nil {
-		return false
+	run, err := getTidyRun(ctx, s, integration)
+	if err != nil {
+		return err
 	}
-	work.cancel(errCancelled)
-	return true
+	work := t.running[integration]
+	if work != nil {
+		now := work.snapshot()
+		run = &now
+	}
+	if run == nil || run.State != tidyRunning {
+		return refuse("integration %q: no tidy is running", integration)
+	}
+	run.State, run.Finished = tidyCancelled, t.b.now()
+	if err := putTidyRun(ctx, s, run); err != nil {
+		return storageError{err}
+	}
+	if work != nil {
+		work.cancel(errCancelled)
+	}
+	return nil
 }
 
 // resume goes on with runs that a process before this one did not end. It
@@ -90,6 +106,10 @@ func (t *tidies) resume(ctx context.Context, s logical.Storage) error {
 	}
 	for _, name := range names {
 		run, err := getTidyRun(ctx, s, name)
+		if errors.Is(err, errDamaged) {
+			t.b.Logger().Error("what is stored of a tidy cannot be read: start it again", "integration", name, "error", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -123,7 +143,7 @@ func getTidyRun(ctx context.Context, s logical.Storage, integration string) (*ti
 	}
 	run := new(tidyRun)
 	if err := entry.DecodeJSON(run); err != nil {
-		return nil, fmt.Errorf("decoding the tidy of integration %q: %w", integration, err)
+		return nil, fmt.Errorf("%w: tidy of integration %q: %w", errDamaged, integration, err)
 	}
 	return run, nil
 }

@@ -1,0 +1,132 @@
+package awsiam
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// A live user that somebody has renamed, and whose record is damaged, is known to
+// nobody. Break it by ignoring userIndex.unreadable.
+func TestTidyDeletesNothingWhileARecordCannotBeRead(t *testing.T) {
+	e := newEnv(t, listingPolicy)
+	l := e.issue("app", map[string]any{"ttl": "20h"})
+	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+	require.NoError(t, err)
+	require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: userPrefix + l.username(), Value: []byte(`{"version":2,"username":"` + l.username() + `"}`)}))
+	e.advance(2 * time.Hour)
+	_ = e.tidy(forReal)
+	_, ok := e.acct.User("renamed")
+	require.True(t, ok, "a user with a live lease")
+}
+
+// Break it by not reading the names before the list of AWS.
+func TestTidyKnowsAUserWhoseDeletionEndsMeanwhile(t *testing.T) {
+	e := newEnv(t, listingPolicy)
+	l := e.issue("app", map[string]any{"ttl": "20h"})
+	e.advance(2 * time.Hour)
+	lists := 0
+	e.storage.on(func(op, key string) (bool, error) {
+		if op == "list" && key == userPrefix {
+			lists++
+			if lists == 2 { // after the list of AWS
+				require.NoError(t, e.revoke(l))
+			}
+		}
+		return true, nil
+	})
+	require.Equal(t, 0, e.tidy(nil)["users_unknown"])
+	require.Empty(t, e.records())
+}
+
+// Break it by dropping the comparison with UserPath in tidying.list.
+func TestTidyLeavesUsersToTheirIntegration(t *testing.T) {
+	e := newEnv(t, listingPolicy)
+	_, key := e.acct.AddUser("/", "team", strings.Replace(listingPolicy, "user/vault/*", "user/team/*", 1))
+	e.write("config/team", changed(e.connection(key), map[string]any{"user_path": "/team/"}))
+	e.acct.AddUser("/team/1a2b3c4d/", "lost", testPolicy)
+	e.advance(2 * time.Hour)
+	status := e.tidy(forReal) // of the default integration
+	require.Equal(t, []any{1, 0, "done"}, []any{status["users_elsewhere"], status["users_unknown"], status["state"]})
+	e.write("tidy/team", forReal)
+	e.b.reaper.done.Wait()
+	require.Equal(t, 1, e.read("tidy-status/team")["users_deleted"])
+	_, ok := e.acct.User("lost")
+	require.False(t, ok)
+}
+
+// Break it by looking at runs of this process alone in tidies.cancel.
+func TestTidyIsCancelledAfterAFailover(t *testing.T) {
+	e := newEnv(t, listingPolicy)
+	release := e.held()
+	e.b.reaper.end()
+	release()
+	e.b.Cleanup(t.Context())
+	e.start()
+	require.Equal(t, "running", e.read("tidy-status")["state"])
+	e.must(logical.UpdateOperation, "tidy-cancel", nil)
+	e.reap()
+	require.Equal(t, "cancelled", e.read("tidy-status")["state"])
+	require.NotEmpty(t, e.issuedUsers())
+}
+
+// Break it by returning the error of a damaged run in tidies.resume.
+func TestADamagedTidyHurtsOnlyItself(t *testing.T) {
+	e := newEnv(t, listingPolicy)
+	e.write("config/aaa", e.connection(e.key))
+	release := e.held()
+	e.b.reaper.end()
+	release()
+	e.b.Cleanup(t.Context())
+	require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: "tidy/aaa", Value: []byte(`{"integ`)}))
+	e.start()
+	e.reap()
+	require.Equal(t, "done", e.read("tidy-status")["state"])
+}
+
+// The integration is missing at the first look of a run that is resumed.
+func TestTidyOfAnIntegrationThatIsGone(t *testing.T) {
+	e := newEnv(t, listingPolicy)
+	require.NoError(t, putTidyRun(t.Context(), e.storage, &tidyRun{Integration: "default", State: tidyRunning, DryRun: true}))
+	entry, err := e.storage.Get(t.Context(), integrationPrefix+"default")
+	require.NoError(t, err)
+	require.NoError(t, e.storage.Delete(t.Context(), integrationPrefix+"default"))
+	looks := 0
+	e.storage.on(func(op, key string) (bool, error) {
+		if op == "get" && key == integrationPrefix+"default" {
+			looks++
+			if looks == 2 { // written again in between
+				require.NoError(t, e.storage.Storage.Put(t.Context(), entry))
+			}
+		}
+		return true, nil
+	})
+	e.reap()
+	status := e.read("tidy-status")
+	require.Equal(t, "failed", status["state"])
+	require.Contains(t, status["error"], "there is no integration")
+}
+
+// Storage keys cannot hold every name that IAM can.
+func TestTidyReportsAUserThatCannotBeOnRecord(t *testing.T) {
+	e := newEnv(t, listingPolicy)
+	e.acct.AddUser(testPath, "a..b", testPolicy)
+	e.advance(2 * time.Hour)
+	e.storage.on(func(_, key string) (bool, error) { // as logical.StorageView does
+		if strings.Contains(key, "..") {
+			return false, errors.New("relative paths not supported")
+		}
+		return true, nil
+	})
+	e.acct.AddUser(testPath, "lost", testPolicy)
+	e.advance(2 * time.Hour)
+	status := e.tidy(forReal)
+	require.Equal(t, []any{"failed", 1, 1}, []any{status["state"], status["users_deleted"], status["users_failed"]})
+	require.Contains(t, status["error"], `user "a..b": it cannot be put on record`)
+}
