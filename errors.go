@@ -52,22 +52,37 @@ func hasCode(err error, codes ...string) bool {
 	return errors.As(err, &answer) && slices.Contains(codes, answer.ErrorCode())
 }
 
+// advice is text for people that goes with an error and is none itself.
+type advice string
+
+func (a advice) Error() string { return string(a) }
+
 // retryable says whether the same request may succeed later without anybody
-// changing anything.
+// changing anything. Of several errors together one such is enough.
 func retryable(err error) bool {
 	var refused refusal
-	if errors.As(err, &refused) {
+	return !errors.As(err, &refused) && passes(err)
+}
+
+func passes(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
+	case advice:
 		return false
+	case smithy.APIError:
+		return slices.Contains(passingCodes, e.ErrorCode())
+	case *awshttp.ResponseError:
+		if e.HTTPStatusCode() >= http.StatusInternalServerError {
+			return true
+		}
+		return passes(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), passes)
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return passes(inner)
+		}
 	}
-	var answer smithy.APIError
-	if !errors.As(err, &answer) {
-		return true
-	}
-	var response *awshttp.ResponseError
-	if errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError {
-		return true
-	}
-	return slices.Contains(passingCodes, answer.ErrorCode())
+	return true
 }
 
 // describe renders an error for people, in one line: as it is worded, but with

@@ -224,7 +224,11 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 			return logical.ErrorResponse(err.Error()), nil
 		}
 	}
-	return storedOrRefused(b.replaceIntegration(ctx, req.Storage, old, in))
+	if err := b.replaceIntegration(ctx, req.Storage, old, in); err != nil {
+		return storedOrRefused(err)
+	}
+	b.reaper.spawn(func() { b.reaper.hasten(req.Storage, name) })
+	return nil, nil
 }
 
 func (b *backend) verify(ctx context.Context, in *integration) (callerIdentity, error) {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/smithy-go"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -264,16 +265,49 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 	}
 }
 
+// hasten has the deletions tried again at once that have failed in an
+// integration: writing it may have mended what was wrong.
+func (r *reaper) hasten(s logical.Storage, integration string) {
+	for _, username := range r.awaiting(integration) {
+		err := r.b.changeUser(r.lifetime, s, username, func(u *userRecord) (bool, error) {
+			if u == nil || u.State != stateDeleting || !u.NextAttempt.After(r.b.now()) {
+				return false, nil
+			}
+			u.NextAttempt = r.b.now()
+			return true, nil
+		})
+		if err != nil {
+			r.complain(username, err)
+		}
+	}
+}
+
+// awaiting are the users of the integration that are on the agenda.
+func (r *reaper) awaiting(integration string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.agenda.queues[integration]
+	if q == nil {
+		return nil
+	}
+	names := make([]string, 0, len(q.waiting))
+	for _, a := range q.waiting {
+		names = append(names, a.username)
+	}
+	return names
+}
+
 // complain puts into the log what is wrong, unless the work was only ended with
 // the backend.
 func (r *reaper) complain(username string, err error) {
 	var storage storageError
+	var answer smithy.APIError // what AWS says is news, whatever storage does
 	switch {
 	case r.lifetime.Err() != nil:
 	case unreadable(err):
 		r.b.Logger().Error("the record of a user cannot be read: the user is left alone until its lease ends, or the record can be read again",
 			"username", username, "error", err)
-	case errors.As(err, &storage):
+	case errors.As(err, &storage) && !errors.As(err, &answer):
 		r.complainOfStorage(storage)
 	default:
 		r.b.Logger().Error("the reaper could not delete a user yet", "username", username, "error", describe(err))

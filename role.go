@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	rolePrefix             = "roles/"
-	defaultTTL             = 30 * time.Minute
-	credentialTypeIAMUser  = "iam_user"
+	rolePrefix            = "roles/"
+	defaultTTL            = 30 * time.Minute
+	credentialTypeIAMUser = "iam_user"
+	// longestTTL keeps dates within what times and AWS's policies can hold.
+	longestTTL             = 100 * 365 * 24 * time.Hour
 	maxManagedPolicies     = 20  // IAM's quota of 10 can be raised to 20
 	defaultManagedPolicies = 10  // reference_iam-quotas
 	maxGroups              = 10  // reference_iam-quotas
@@ -125,18 +127,23 @@ func (r *role) validatePermissions(in *integration) error {
 	return errors.Join(append(errs, validateUnique(fieldPolicyARNs, r.PolicyARNs), validateUnique(fieldIAMGroups, r.IAMGroups))...)
 }
 
-// validatePolicyDocument includes the expiry statement in what has to fit.
 func (r *role) validatePolicyDocument(in *integration) error {
 	if err := validatePolicyDocument(fieldPolicyDocument, r.PolicyDocument, in.Partition); err != nil {
 		return err
 	}
+	return r.checkSize()
+}
+
+// checkSize includes the expiry statement in what has to fit.
+func (r *role) checkSize() error {
 	document, err := r.inlinePolicy(time.Now())
-	if err != nil {
+	if err != nil && r.hasInlinePolicy() {
 		return refuse("%s: %s", fieldPolicyDocument, err)
 	}
 	if len(document) > maxInlinePolicySize {
-		return refuse("%s has %d bytes together with the statement of %s, without white space: IAM takes at most %d, "+
-			"move statements into a managed policy (%s)", fieldPolicyDocument, len(document), fieldEnforceExpiry, maxInlinePolicySize, fieldPolicyARNs)
+		return refuse("%s of role %q has %d bytes together with the statement of %s, without white space: IAM takes at most %d, "+
+			"move statements into a managed policy (%s), or set %s=false",
+			fieldPolicyDocument, r.Name, len(document), fieldEnforceExpiry, maxInlinePolicySize, fieldPolicyARNs, fieldEnforceExpiry)
 	}
 	return nil
 }
@@ -231,7 +238,7 @@ func (r *role) validateTTLs() error {
 
 // maxTTL is M of the design: the longest that a lease made now can live.
 func (r *role) maxTTL(system logical.SystemView) time.Duration {
-	limit := system.MaxLeaseTTL()
+	limit := min(system.MaxLeaseTTL(), longestTTL)
 	if r.MaxTTL > 0 && r.MaxTTL < limit {
 		return r.MaxTTL
 	}

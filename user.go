@@ -116,7 +116,7 @@ func (u *userRecord) settles() time.Time {
 }
 
 var (
-	// errDamaged says that a record is there but cannot be read.
+	// errDamaged says that what is stored cannot be read.
 	errDamaged = errors.New("the record is damaged")
 	// errNewer says that a record was written by a newer plugin.
 	errNewer = errors.New("the record is of a newer version")

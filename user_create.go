@@ -174,7 +174,7 @@ func untilVisible(ctx context.Context, given string, call func(context.Context) 
 			return err
 		}
 		if time.Now().Add(pause).After(deadline) {
-			return fmt.Errorf("IAM did not let the new user be given what it needs within %s; "+
+			return fmt.Errorf("IAM did not let the new user be changed within %s; "+
 				"if the integration has the permission, IAM did not know the user yet and trying again helps: %w", visibilityTimeout, err)
 		}
 		select {

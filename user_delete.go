@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/hashicorp/go-hclog"
 )
@@ -17,8 +16,8 @@ import (
 // deleteTimeout bounds a deletion in AWS, since core often sets no deadline.
 const deleteTimeout = 75 * time.Second
 
-// denyEverything is the policy of a user that should be gone.
-const denyEverything = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
+// maxMoves is how often in one attempt a user is looked for under another name.
+const maxMoves = 2
 
 // deletion deletes one IAM user: for revocation, undo and the reaper alike.
 //
@@ -39,6 +38,13 @@ type deletion struct {
 	name string
 	// followed is set once that was found out in this run.
 	followed bool
+	// blocked is what could not be removed from the user. It matters only if the
+	// user cannot be deleted.
+	blocked error
+	// granted is set if what gives the user permissions was among it.
+	granted bool
+	// lost is set once a DeleteUser may have had its effect unseen.
+	lost bool
 	// proven is set once AWS has removed something that only our user has.
 	proven atomic.Bool
 }
@@ -56,7 +62,10 @@ var (
 func (d *deletion) run(ctx context.Context) error {
 	d.name = cmp.Or(d.user.RenamedTo, d.user.Username)
 	err := d.delete(ctx)
-	if errors.Is(err, errMoved) {
+	for range maxMoves {
+		if !errors.Is(err, errMoved) {
+			break
+		}
 		err = d.delete(ctx)
 	}
 	if errors.Is(err, errGone) {
@@ -66,34 +75,30 @@ func (d *deletion) run(ctx context.Context) error {
 }
 
 func (d *deletion) delete(ctx context.Context) error {
-	blocked := d.dismantle(ctx)
-	if !d.proven.Load() {
-		if err := d.checkOwnership(ctx); err != nil {
-			return err
-		}
+	if err := d.dismantle(ctx); err != nil {
+		return err
 	}
-	ctx, attempts := withAttempts(ctx)
 	err := d.deleteUser(ctx)
 	if hasCode(err, codeDeleteConflict) {
 		if err := d.keepProof(ctx); err != nil {
 			return err
 		}
-		blocked = d.empty(ctx)
+		// Before what others hung on the user is looked at, which may take long.
+		denial := d.deny(ctx)
+		d.blocked = errors.Join(d.empty(ctx), denial)
 		err = d.deleteUser(ctx)
 	}
 	switch {
 	case err == nil:
 		return nil
-	case hasCode(err, codeNoSuchEntity) && d.proven.Load() && !attempts.lost:
-		return fmt.Errorf("%w: AWS does not know user %q, although it removed its access key or policy a moment ago", errUnsettled, d.name)
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
 		return d.settle(ctx, err)
 	case hasCode(err, codeDeleteConflict):
-		return d.contain(ctx, errors.Join(fmt.Errorf("user %q cannot be deleted: %w", d.name, err), blocked))
+		err = fmt.Errorf("user %q cannot be deleted: %w", d.name, err)
 	}
-	return errors.Join(err, blocked)
+	return d.contain(ctx, errors.Join(err, d.blocked))
 }
 
 // keepProof puts on record that the user is ours, before nothing is left on the
@@ -108,39 +113,51 @@ func (d *deletion) keepProof(ctx context.Context) error {
 
 // deleteUser is the decisive call.
 func (d *deletion) deleteUser(ctx context.Context) error {
+	ctx, attempts := withAttempts(ctx)
 	_, err := d.iam.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &d.name})
+	d.lost = d.lost || attempts.lost
 	return err
 }
 
-// dismantle removes, at once, everything that the record says the user has.
-// The access key is among it and depends on nothing else. Its errors matter
-// only if the user cannot be deleted after it.
+// dismantle removes everything that the record says the user has, after it has
+// made sure that the user is ours. The access key goes first and depends on
+// nothing else. What could not be removed matters only if the user cannot be
+// deleted after it.
 //
 // The inline policy may deny everything after the deadline. Sessions that the
 // user made for itself outlive its key and must not outlive that denial, so it
-// goes when nothing else gives them permissions any more.
+// goes when nothing else gives them permissions any more. A user that was given
+// nothing else loses it together with the key.
 func (d *deletion) dismantle(ctx context.Context) error {
-	var steps []func() error
-	if d.user.AccessKeyID != "" {
-		steps = append(steps, func() error {
-			_, err := d.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &d.name, AccessKeyId: &d.user.AccessKeyID})
-			return d.proves(err)
-		})
-	}
+	steps := []func() error{func() error { return d.removeKey(ctx) }}
 	grants := d.withdrawals(ctx)
 	if len(grants) == 0 {
-		return allAtOnce(append(steps, func() error { return d.removePolicy(ctx) }))
+		steps = append(steps, func() error { return d.removePolicy(ctx) })
 	}
-	var withdrawn error
-	steps = append(steps, func() error {
-		withdrawn = allAtOnce(grants)
-		return withdrawn
-	})
-	err := allAtOnce(steps)
-	if withdrawn == nil {
-		err = errors.Join(err, d.removePolicy(ctx))
+	d.blocked = allAtOnce(steps)
+	if !d.proven.Load() {
+		if err := d.checkOwnership(ctx); err != nil {
+			return err
+		}
 	}
-	return err
+	if len(grants) == 0 {
+		return nil
+	}
+	withdrawn := allAtOnce(grants)
+	d.granted = withdrawn != nil
+	if !d.granted {
+		withdrawn = d.removePolicy(ctx)
+	}
+	d.blocked = errors.Join(d.blocked, withdrawn)
+	return nil
+}
+
+func (d *deletion) removeKey(ctx context.Context) error {
+	if d.user.AccessKeyID == "" {
+		return nil
+	}
+	_, err := d.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &d.name, AccessKeyId: &d.user.AccessKeyID})
+	return d.proves(err)
 }
 
 // withdrawals are the calls that take the user out of what the record says it
@@ -179,42 +196,6 @@ func allAtOnce(steps []func() error) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// empty removes everything that others have hung on the user.
-func (d *deletion) empty(ctx context.Context) error {
-	e := &emptying{iam: d.iam, username: d.name}
-	if len(d.user.PolicyARNs)+len(d.user.Groups) > 0 {
-		e.last = d.user.PolicyName // as in dismantle
-	}
-	err := e.run(ctx)
-	if e.quarantine != "" {
-		d.logger.Warn("AWS had quarantined an issued user: its access key was found in public",
-			"username", d.user.Username, "access_key_id", d.user.AccessKeyID, "role", d.user.Role, "policy", e.quarantine)
-	}
-	return err
-}
-
-// contain denies everything to a user of ours that is there but cannot be
-// deleted. Its key is dead, but sessions that it made for itself live for up to
-// 36 hours, and what others hung on it may be of use to them. It needs no more
-// than iam:PutUserPolicy, one of the eight core actions. It returns why the
-// user cannot be deleted.
-func (d *deletion) contain(ctx context.Context, cause error) error {
-	if !d.user.Proven && !d.proven.Load() {
-		return cause
-	}
-	if d.user.PolicyName == "" {
-		d.user.State, d.user.PolicyName = stateDeleting, d.user.Username
-		if err := d.keep(ctx); err != nil {
-			return errors.Join(cause, err)
-		}
-	}
-	_, err := d.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &d.name, PolicyName: &d.user.PolicyName, PolicyDocument: aws.String(denyEverything)})
-	if err != nil {
-		return errors.Join(cause, fmt.Errorf("nor can it be denied everything until then: %w", err))
-	}
-	return cause
 }
 
 // proves takes note that AWS removed what only our user can have: the recorded

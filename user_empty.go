@@ -18,7 +18,7 @@ type emptying struct {
 	// last is the inline policy that stays until nothing else can give the
 	// user's sessions permissions; empty if none has to.
 	last string
-	// grants is set while something else can.
+	// grants is set while something else is known to.
 	grants bool
 	// quarantine is the policy by which AWS had contained a key that it found
 	// in public, if it had.
@@ -63,10 +63,11 @@ func (e *emptying) run(ctx context.Context) error {
 		if ignore(err, codeNoSuchEntity, codeInvalidAction) == nil {
 			continue
 		}
-		e.grants = e.grants || d.grant
 		if hasCode(err, codeAccessDenied) {
-			err = fmt.Errorf("%s may hold it: grant %s", d.kind, d.actions)
+			// Whether there is any is not known, and DeleteUser has to be given a try.
+			err = advice(fmt.Sprintf("%s may hold it: grant %s", d.kind, d.actions))
 		} else {
+			e.grants = e.grants || d.grant
 			err = fmt.Errorf("%s may hold it: %w", d.kind, err)
 		}
 		errs = append(errs, err)

@@ -9,17 +9,42 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
-// notFound believes that the user does not exist, unless it bears another name
-// now or is so young that IAM may just not know it yet.
+// notFound believes that the user does not exist, unless that contradicts what
+// AWS has just done, or absent doubts it.
 func (d *deletion) notFound(ctx context.Context) error {
+	if d.proven.Load() && !d.lost {
+		return fmt.Errorf("%w: AWS does not know user %q, although it removed its access key or policy a moment ago", errUnsettled, d.name)
+	}
+	if err := d.absent(ctx); err != nil {
+		return err
+	}
+	return d.gone(ctx)
+}
+
+// absent returns nil if it can be that there is no user of the name, unless it
+// bears another name now or is so young that IAM may just not know it yet.
+func (d *deletion) absent(ctx context.Context) error {
 	if err := d.follow(ctx); err != nil {
 		return err
 	}
 	if settles := d.user.settles(); d.now().Before(settles) {
 		return fmt.Errorf("%w: AWS does not know user %q, but may only not know it yet: it was made less than %s ago and counts as gone if that is still so at %s",
-			errUnsettled, d.user.Username, settlingTime, timestamp(settles))
+			errUnsettled, d.name, settlingTime, timestamp(settles))
 	}
-	return errGone
+	return nil
+}
+
+// gone takes it that no user of the name is ours. One that had been renamed may
+// have been given back the name on record.
+func (d *deletion) gone(ctx context.Context) error {
+	if d.name == d.user.Username {
+		return errGone
+	}
+	d.name, d.user.RenamedTo = d.user.Username, ""
+	if err := d.keep(ctx); err != nil {
+		return err
+	}
+	return errMoved
 }
 
 // follow asks AWS whose the recorded access key is, as far as that is allowed:
@@ -27,8 +52,11 @@ func (d *deletion) notFound(ctx context.Context) error {
 // key still tells (GetAccessKeyLastUsed in the IAM API reference). It returns
 // nil if no other user turns up.
 func (d *deletion) follow(ctx context.Context) error {
-	if d.user.AccessKeyID == "" || d.followed {
+	if d.user.AccessKeyID == "" {
 		return nil
+	}
+	if d.followed {
+		return fmt.Errorf("%w: AWS does not know user %q, but its access key %s was there a moment ago", errUnsettled, d.name, d.user.AccessKeyID)
 	}
 	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
 	if err != nil {
@@ -71,10 +99,7 @@ func (d *deletion) settle(ctx context.Context, denied error) error {
 // for. If the name is free the user was gone, and the bare one just made is
 // deleted again; if it is taken, the user is there and the denial is real.
 func (d *deletion) recreate(ctx context.Context, denied error) error {
-	if d.name != d.user.Username {
-		return denied
-	}
-	if err := d.notFound(ctx); !errors.Is(err, errGone) {
+	if err := d.absent(ctx); err != nil {
 		return errors.Join(denied, err)
 	}
 	// Known before it is done: after a crash here the record stands for the
@@ -85,7 +110,7 @@ func (d *deletion) recreate(ctx context.Context, denied error) error {
 		return err
 	}
 	ctx, attempts := withAttempts(ctx)
-	_, err := d.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &d.user.Username, Path: &d.user.Path})
+	_, err := d.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &d.name, Path: &d.user.Path})
 	switch {
 	case hasCode(err, codeEntityAlreadyExists):
 		if !attempts.lost {
@@ -97,8 +122,11 @@ func (d *deletion) recreate(ctx context.Context, denied error) error {
 		}
 		return d.contain(ctx, fmt.Errorf("user %q exists, and the integration may not delete it: %w", d.name, denied))
 	case err != nil:
-		return errors.Join(fmt.Errorf("whether user %q still exists cannot be told from AWS's refusal: "+
-			"grant iam:ListAccessKeys on it without a path", d.user.Username), denied, err)
+		return errors.Join(advice(fmt.Sprintf("whether user %q still exists cannot be told from AWS's refusal: "+
+			"grant iam:ListAccessKeys on it without a path", d.name)), denied, err)
 	}
-	return untilVisible(ctx, "", d.deleteUser)
+	if err := untilVisible(ctx, "", d.deleteUser); err != nil {
+		return err
+	}
+	return d.gone(ctx)
 }

@@ -18,7 +18,7 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 		return errNoContent
 	case err == nil && d.isOurs(out.User):
 		return nil
-	case err == nil && (d.user.UserID == "" || !d.user.RecreatedAt.IsZero()):
+	case err == nil && !d.isForeign(out.User):
 		return refuse("a user named %q was there at %s in the path %s: the engine can have made one only in %s, and not so early, as far as the clocks agree. "+
 			"If it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)), aws.ToString(out.User.Path), d.user.Path)
 	case err == nil:
@@ -27,7 +27,7 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 		}
 		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
 			"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
-		return errGone
+		return d.gone(ctx)
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
@@ -49,6 +49,16 @@ func (d *deletion) isOurs(found *types.User) bool {
 		since = d.user.Created
 	}
 	return !since.IsZero() && aws.ToString(found.Path) == d.user.Path && !aws.ToTime(found.CreateDate).Before(since.Add(-skewAllowance))
+}
+
+// isForeign says whether a user that is not known to be ours is certain not to
+// be: by its id, or, where that is not known, by a path that the engine makes
+// no user in, together with a date before the record. A date alone is no proof.
+func (d *deletion) isForeign(found *types.User) bool {
+	if d.user.UserID != "" {
+		return d.user.RecreatedAt.IsZero()
+	}
+	return aws.ToString(found.Path) != d.user.Path && aws.ToTime(found.CreateDate).Before(d.user.Created.Add(-skewAllowance))
 }
 
 // checkKeys judges by the user's access keys alone. A user of ours has the

@@ -1,0 +1,63 @@
+package awsiam
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// A further attempt takes the denial away, which IAM wants gone first, and fails in
+// another way. Break it by containing only after a conflict in deletion.delete.
+func TestTheDenialIsPutBackWhateverGoesWrong(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.write("roles/app", map[string]any{"policy_document": assuming})
+	l := e.issue("app", nil)
+	session := e.session(l.key())
+	e.advance(10 * time.Minute)
+	policy := e.acct.AddManagedPolicy("/", "by-hand", assuming)
+	_, err := e.byHand().AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: aws.String(l.username()), PolicyArn: &policy})
+	require.NoError(t, err)
+	require.Error(t, e.revoke(l))
+	require.False(t, e.mayAssume(session), "contained")
+	e.advance(30 * time.Hour) // beyond the deadline
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l))
+	require.False(t, e.mayAssume(session))
+}
+
+// The attempt itself must not end what the expiry statement denies.
+func TestTheFirstAttemptDoesNotEndTheDenial(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.write("roles/app", map[string]any{"policy_document": assuming, "max_ttl": "2h"})
+	l := e.issue("app", nil)
+	session := e.session(l.key())
+	policy := e.acct.AddManagedPolicy("/", "by-hand", assuming)
+	_, err := e.byHand().AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: aws.String(l.username()), PolicyArn: &policy})
+	require.NoError(t, err)
+	e.advance(3 * time.Hour)
+	require.False(t, e.mayAssume(session), "past the deadline")
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
+	_ = e.revoke(l)
+	require.False(t, e.mayAssume(session))
+}
+
+// What tidy has adopted has attachments that are on no record.
+func TestTheDenialOfAnAdoptedUserIsPutBack(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	arn := e.acct.AddManagedPolicy("/", "shared", assuming)
+	e.write("roles/big", map[string]any{"policy_arns": arn, "max_ttl": "1h"})
+	snap := e.snapshot()
+	l := e.issue("big", nil)
+	session := e.session(l.key())
+	e.advance(2 * time.Hour)
+	e.restore(snap)
+	require.False(t, e.mayAssume(session))
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
+	_ = e.tidy(forReal)
+	require.False(t, e.mayAssume(session), "the denial went first")
+}

@@ -1,0 +1,90 @@
+package awsiam
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// AWS says whose the key is, but does not know the new name yet. Break it by
+// returning nil from deletion.follow the second time.
+func TestARenamedUserThatAWSDoesNotKnowYet(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	l := e.issue("app", nil)
+	e.advance(time.Hour)
+	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+	require.NoError(t, err)
+	remove := e.aws.Inject(awsfake.Fault{User: "renamed", Status: 404, Code: "NoSuchEntity"})
+	_ = e.revoke(l)
+	remove()
+	e.finish()
+	_, ok := e.acct.User("renamed")
+	require.False(t, ok)
+}
+
+// Renamed between the answer that says whose the key is and the deletion.
+func TestAUserRenamedDuringTheDeletion(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	l := e.issue("app", nil)
+	e.advance(time.Hour)
+	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+	require.NoError(t, err)
+	n := 0
+	e.storage.on(func(op, key string) (bool, error) { // the record's write between the answer and the deletion
+		if op == "put" && strings.HasPrefix(key, userPrefix) {
+			n++
+			if n == 2 {
+				_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("renamed"), NewUserName: aws.String("again")})
+				require.NoError(t, err)
+			}
+		}
+		return true, nil
+	})
+	_ = e.revoke(l)
+	e.storage.on(nil)
+	e.finish()
+	_, ok := e.acct.User("again")
+	require.False(t, ok)
+}
+
+// The key is dead and the deletion fails; then somebody gives the old name back.
+// Break it by returning errGone from deletion.gone at once.
+func TestAUserGivenBackItsName(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	arn := e.acct.AddManagedPolicy("/", "shared", testPolicy)
+	e.write("roles/big", map[string]any{"policy_arns": arn})
+	l := e.issue("big", nil)
+	e.advance(time.Hour)
+	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+	require.NoError(t, err)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", User: "renamed", Status: 500, Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l))
+	remove()
+	_, err = e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("renamed"), NewUserName: aws.String(l.username())})
+	require.NoError(t, err)
+	_ = e.revoke(l)
+	e.finish()
+	e.requireNothingLeft()
+}
+
+// Under its other name it is asked for as under its own.
+func TestARenamedUserDeletedByHand(t *testing.T) {
+	e := newEnv(t, byKey)
+	l := e.issue("app", nil)
+	e.advance(time.Hour)
+	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+	require.NoError(t, err)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", User: "renamed", Status: 500, Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l))
+	remove()
+	e.deleteAll("renamed")
+	_ = e.revoke(l)
+	e.finish()
+	require.Empty(t, e.records())
+}
