@@ -36,8 +36,6 @@ type deletion struct {
 	// name is what IAM calls the user: another than the record's if somebody
 	// has renamed it.
 	name string
-	// followed is set once that was found out in this run.
-	followed bool
 	// blocked is what could not be removed from the user. It matters only if the
 	// user cannot be deleted.
 	blocked error

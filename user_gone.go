@@ -55,9 +55,6 @@ func (d *deletion) follow(ctx context.Context) error {
 	if d.user.AccessKeyID == "" {
 		return nil
 	}
-	if d.followed {
-		return fmt.Errorf("%w: AWS does not know user %q, but its access key %s was there a moment ago", errUnsettled, d.name, d.user.AccessKeyID)
-	}
 	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
 	if err != nil {
 		return ignore(err, codeNoSuchEntity, codeAccessDenied)
@@ -70,7 +67,7 @@ func (d *deletion) follow(ctx context.Context) error {
 	default:
 		d.logger.Warn("an issued user was renamed by somebody; it is deleted under its new name", "username", d.user.Username, "renamed", name)
 		// On record before the key goes, which is all that tells.
-		d.followed, d.name, d.user.RenamedTo, d.user.State = true, name, name, stateDeleting
+		d.name, d.user.RenamedTo, d.user.State = name, name, stateDeleting
 		if err := d.keep(ctx); err != nil {
 			return err
 		}

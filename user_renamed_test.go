@@ -13,7 +13,7 @@ import (
 )
 
 // AWS says whose the key is, but does not know the new name yet. Break it by
-// returning nil from deletion.follow the second time.
+// returning nil from deletion.follow where that is the name it has asked by.
 func TestARenamedUserThatAWSDoesNotKnowYet(t *testing.T) {
 	e := newEnv(t, widePolicy)
 	l := e.issue("app", nil)
