@@ -12,8 +12,7 @@ import (
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
 )
 
-// AWS says whose the key is, but does not know the new name yet. Break it by
-// returning nil from deletion.follow where that is the name it has asked by.
+// AWS says whose the key is, but does not know the new name yet.
 func TestARenamedUserThatAWSDoesNotKnowYet(t *testing.T) {
 	e := newEnv(t, widePolicy)
 	l := e.issue("app", nil)

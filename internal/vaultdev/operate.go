@@ -20,13 +20,19 @@ func (s *Server) Seal(ctx context.Context) error {
 	return nil
 }
 
-// StepDown has the active node of a cluster give up its office, which another
-// takes, if need be this one again. It returns before that.
+// StepDown has the active node of a cluster give up its office, and returns when
+// it has: after the requests that it is serving, which may take 90 s. Another
+// node takes over, or after ten seconds, if there is none, this one again.
 func (s *Server) StepDown(ctx context.Context) error {
 	if err := s.Client.Sys().StepDownWithContext(ctx); err != nil {
 		return fmt.Errorf("step-down: %w", err)
 	}
-	return nil
+	return s.failure(s.await(ctx, "to step down", func(ctx context.Context, client *api.Client) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		health, err := client.Sys().HealthWithContext(ctx)
+		return err == nil && health.Standby, err
+	}))
 }
 
 // SaveSnapshot writes a snapshot of all that Vault has stored. It has to be the
