@@ -18,7 +18,7 @@ import (
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	report, err := chaos.Run(t.Context(), chaos.Options{
-		Seed: 1, Duration: 90 * time.Second, Nodes: 3,
+		Seed: 1, Duration: 45 * time.Second, Nodes: 3,
 		Vault: serverConfig, Plugin: plugin, Progress: t.Output(),
 	})
 	require.NoError(t, err)

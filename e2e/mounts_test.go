@@ -97,7 +97,8 @@ func TestManagedPoliciesGroupsTagsAndBoundary(t *testing.T) {
 	require.Equal(t, []string{"readers"}, user.Groups)
 	require.Equal(t, map[string]string{"team": "blue"}, user.Tags)
 	require.Equal(t, boundary, user.Boundary)
-	require.Empty(t, c.PolicyName, "there is no inline policy")
+	require.Equal(t, c.Username, c.PolicyName)
+	require.Contains(t, user.Policies[c.PolicyName], "Deny", "of the expiry alone")
 	require.Empty(t, c.listGroups(), "by the group, within the boundary")
 	require.Equal(t, "AccessDenied", c.listUsers(), "attached, but beyond the boundary")
 
