@@ -98,9 +98,8 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 	if err != nil {
 		return nil, err
 	}
-	conn := &connection{iam: iam.NewFromConfig(cfg, in.iamOptions), accountID: in.AccountID, revision: in.Revision}
 	if in.AccountID != "" && !in.usesDefaultChainAlone() {
-		return conn, nil
+		return in.connection(cfg, in.AccountID), nil
 	}
 	identity, err := whoAmI(ctx, cfg, in)
 	if err != nil {
@@ -115,8 +114,12 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 	if err := verified.setIdentity(identity); err != nil {
 		return nil, err
 	}
-	conn.accountID = identity.AccountID
-	return conn, nil
+	return in.connection(cfg, identity.AccountID), nil
+}
+
+func (in *integration) connection(cfg aws.Config, accountID string) *connection {
+	api := iam.NewFromConfig(cfg, in.iamOptions, governed(in.governor(accountID)))
+	return &connection{iam: api, accountID: accountID, revision: in.Revision}
 }
 
 // identify asks AWS who the integration is.

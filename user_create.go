@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"vault-plugin-secrets-aws-iam/internal/governor"
 )
 
 const (
@@ -46,6 +48,7 @@ func (e errNothingDone) Unwrap() error { return e.error }
 // run makes the user and everything it needs: one call, then all others at
 // once. Whatever error it returns, but for errNothingDone, the user may exist.
 func (c *creation) run(ctx context.Context) error {
+	ctx = governor.WithTask(ctx, governor.Creating)
 	if err := c.createUser(ctx); err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/hashicorp/go-hclog"
+
+	"vault-plugin-secrets-aws-iam/internal/governor"
 )
 
 // deleteTimeout bounds a deletion in AWS, since core often sets no deadline.
@@ -58,6 +60,7 @@ var (
 )
 
 func (d *deletion) run(ctx context.Context) error {
+	ctx = governor.WithTask(ctx, governor.Deleting)
 	d.name = cmp.Or(d.user.RenamedTo, d.user.Username)
 	err := d.delete(ctx)
 	for range maxMoves {

@@ -1,0 +1,118 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+	"vault-plugin-secrets-aws-iam/internal/governor"
+)
+
+// TestThrottledAccount: many leases at once under a low limit of AWS all come
+// about and all end, and few calls are thrown away on it.
+//
+// Break it by leaving governed out of integration.connection: calls give up, or
+// most of them are throttled.
+func TestThrottledAccount(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.write("config", map[string]any{"max_retries": 10})
+	e.aws.SetThrottle(60, 10)
+	e.aws.ResetCalls()
+	leases := make([]lease, 40)
+	var all errgroup.Group
+	for i := range leases {
+		all.Go(func() error {
+			resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+			if err == nil && resp.IsError() {
+				err = resp.Error()
+			}
+			if err == nil {
+				leases[i] = newLease(t, resp)
+			}
+			return err
+		})
+	}
+	require.NoError(t, all.Wait())
+	for _, l := range leases {
+		all.Go(func() error { return e.revoke(l) })
+	}
+	require.NoError(t, all.Wait())
+	e.requireNothingLeft()
+	require.Less(t, float64(e.aws.Throttled())/float64(len(e.aws.Calls())), 0.2, "few calls make the share high")
+}
+
+// TestGovernorOfAccount: whatever mounts and integrations talk to an account
+// share its governor; another account, or endpoint, has another.
+func TestGovernorOfAccount(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	_, other := e.acct.AddUser("/", "another-integration", corePolicy)
+	e.write("config/same", e.connection(other))
+	e.connect("elsewhere", "200000000000", corePolicy)
+	governorOf := func(name string) *governor.Governor {
+		in, err := getIntegration(t.Context(), e.storage, name)
+		require.NoError(t, err)
+		return in.governor(in.AccountID)
+	}
+	require.Same(t, governorOf("default"), governorOf("same"))
+	require.NotSame(t, governorOf("default"), governorOf("elsewhere"))
+}
+
+// TestNoTurnInTime: a lease for which AWS's limit leaves no time is refused in
+// words that help, and leaves no record.
+func TestNoTurnInTime(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.aws.SetThrottle(2, 1)
+	var crowd errgroup.Group
+	ctx, cancel := context.WithCancel(t.Context())
+	for range 30 {
+		crowd.Go(func() error {
+			_, _ = e.doCtx(ctx, logical.ReadOperation, "creds/app", nil)
+			return nil
+		})
+	}
+	require.Eventually(t, func() bool {
+		hasty, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := e.doCtx(hasty, logical.ReadOperation, "creds/app", nil)
+		var answer logical.HTTPCodedError
+		return errors.As(err, &answer) && answer.Code() == http.StatusBadGateway &&
+			strings.Contains(err.Error(), "too many calls for AWS's rate limit") && strings.Contains(err.Error(), "try again later")
+	}, patience, 10*time.Millisecond)
+	cancel()
+	require.NoError(t, crowd.Wait())
+	e.aws.SetThrottle(0, 0)
+	require.Eventually(t, func() bool {
+		e.advance(settlingTime)
+		e.reap()
+		return len(e.records()) == 0
+	}, patience, 10*time.Millisecond)
+	e.requireNothingLeft()
+}
+
+// TestOutcome: the governor is told how each call ended.
+func TestOutcome(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	conn, err := e.b.connect(t.Context(), e.storage, "default")
+	require.NoError(t, err)
+	api := conn.iam
+	_, err = api.CreateUser(t.Context(), &iam.CreateUserInput{UserName: new(string)})
+	require.Equal(t, governor.Admitted, outcome(err), "AWS refused it, having let it in: %v", err)
+	e.aws.Inject(awsfake.Fault{Code: "Throttling", Count: 2})
+	_, err = api.ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{})
+	require.Equal(t, governor.Throttled, outcome(err))
+	e.aws.Inject(awsfake.Fault{LostBefore: true, Count: 2})
+	_, err = api.ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{})
+	require.Equal(t, governor.Unanswered, outcome(err))
+	require.Equal(t, governor.Admitted, outcome(nil))
+	require.Equal(t, governor.Unanswered, outcome(fmt.Errorf("no route")))
+}

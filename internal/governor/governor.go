@@ -1,0 +1,262 @@
+// Package governor keeps the calls to one AWS account within the rate that AWS
+// allows, which nobody is told: it is learned from which calls are throttled.
+//
+// All that talks to the account shares one [Governor]. It bounds how many calls
+// are under way, paces them once AWS has throttled one, and decides whose turn
+// it is: deletions get nine of ten turns, and of either kind the task that was
+// begun first comes first, so that what is half done is finished before
+// something new begins.
+//
+// The SDK's own adaptive retry mode begins without any limit, knows no
+// priorities, and has a quarter of the calls of a mass revocation throttled;
+// docs/benchmarks.md has the figures.
+package governor
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Class is what a call is for.
+type Class int
+
+// The classes, in the order of their weight.
+const (
+	Deleting Class = iota
+	Creating
+	classes
+)
+
+const (
+	// deletionsPerCreation is the weight of deletions where both kinds wait.
+	deletionsPerCreation = 9
+	// callsPerCreation is what is reckoned with for a user that is about to be made.
+	callsPerCreation = 3
+)
+
+// Outcome is how AWS answered a call.
+type Outcome int
+
+// The outcomes.
+const (
+	// Admitted: AWS dealt with the call, even if it refused it.
+	Admitted Outcome = iota
+	// Throttled: AWS refused the call for its rate.
+	Throttled
+	// Unanswered: nobody knows.
+	Unanswered
+)
+
+// Task is work that takes several calls, such as a user's deletion.
+type Task struct {
+	class Class
+	order uint64 // among all tasks
+}
+
+var tasks atomic.Uint64 // begun so far
+
+type taskKey struct{}
+
+// WithTask returns a context whose calls belong to a new task.
+func WithTask(ctx context.Context, class Class) context.Context {
+	return context.WithValue(ctx, taskKey{}, newTask(class))
+}
+
+func newTask(class Class) *Task { return &Task{class: class, order: tasks.Add(1)} }
+
+// taskOf is the context's task; a call that belongs to none is one by itself.
+func taskOf(ctx context.Context) *Task {
+	if task, ok := ctx.Value(taskKey{}).(*Task); ok {
+		return task
+	}
+	return newTask(Creating)
+}
+
+// BusyError says that a call was not made, because AWS's rate left no room for
+// it in time.
+type BusyError struct {
+	Rate    float64 // calls a second that AWS admits at present; 0 if not known
+	Waiting int     // calls that wait for their turn
+	cause   error
+}
+
+// Error implements error.
+func (e *BusyError) Error() string {
+	text := fmt.Sprintf("too many calls for AWS's rate limit: %d wait for their turn", e.Waiting)
+	if e.Rate > 0 {
+		text += fmt.Sprintf(" at about %.1f a second", e.Rate)
+	}
+	return text + "; try again later"
+}
+
+// Unwrap returns the context's error, if it was the context that ended the wait.
+func (e *BusyError) Unwrap() error { return e.cause }
+
+// RetryableError tells the SDK's retryer that asking again at once is of no use.
+func (*BusyError) RetryableError() bool { return false }
+
+// Governor is shared by all calls to one account. The zero value is ready for
+// use. It is safe for concurrent use, and nothing runs while no call waits.
+type Governor struct {
+	mu      sync.Mutex
+	pace    pace
+	waiting [classes]line
+	// deletions is how many were let go since the last creation.
+	deletions int
+	underWay  int
+	alarm     *time.Timer // for when the pace lets the next call go
+}
+
+// Acquire waits for the turn of a call of the context's task. If there is no
+// error, done has to be called with how the call ended.
+//
+// A call that would begin the creation of a user, but cannot be expected to have
+// its turn in the context's time, is refused at once: whoever asks can be told.
+// Deletions wait as long as there is time, since Vault has a limited number of
+// workers, which is what holds back the rest, and gives a lease up after six
+// attempts.
+func (g *Governor) Acquire(ctx context.Context) (done func(Outcome), err error) {
+	w := &waiter{task: taskOf(ctx), turn: make(chan struct{})}
+	g.mu.Lock()
+	if err := g.hopeless(ctx, w.task); err != nil {
+		g.mu.Unlock()
+		return nil, err
+	}
+	now := time.Now()
+	g.pace.wake(now)
+	heap.Push(&g.waiting[w.task.class], w)
+	g.letGo(now)
+	g.mu.Unlock()
+
+	select {
+	case <-w.turn:
+	case <-ctx.Done():
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if w.index >= 0 {
+			heap.Remove(&g.waiting[w.task.class], w.index)
+			return nil, g.busy(ctx.Err())
+		}
+		g.underWay-- // its turn came at the same moment, and is given to another
+		g.letGo(time.Now())
+		return nil, g.busy(ctx.Err())
+	}
+	return func(outcome Outcome) { g.done(w, outcome) }, nil
+}
+
+func (g *Governor) done(w *waiter, outcome Outcome) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	g.underWay--
+	g.pace.learn(w.began, now, outcome)
+	g.letGo(now)
+}
+
+// hopeless says whether the first call of a creation cannot have its turn in time.
+func (g *Governor) hopeless(ctx context.Context, task *Task) error {
+	deadline, bounded := ctx.Deadline()
+	now := time.Now()
+	rate := g.pace.rate(now)
+	if task.class != Creating || !bounded || rate <= 0 {
+		return nil
+	}
+	if len(g.waiting[Deleting]) > 0 {
+		rate /= deletionsPerCreation + 1
+	}
+	ahead := 0
+	for _, w := range g.waiting[Creating] {
+		if w.task.order < task.order {
+			ahead++
+		}
+	}
+	calls := float64((ahead + 1) * callsPerCreation)
+	if now.Add(time.Duration(calls / rate * float64(time.Second))).Before(deadline) {
+		return nil
+	}
+	return g.busy(nil)
+}
+
+func (g *Governor) busy(cause error) error {
+	e := &BusyError{Rate: g.pace.rate(time.Now()), cause: cause}
+	for _, line := range g.waiting {
+		e.Waiting += len(line)
+	}
+	return e
+}
+
+// letGo lets as many calls go as there is room for.
+func (g *Governor) letGo(now time.Time) {
+	for {
+		line := g.next()
+		if line == nil {
+			g.pace.rest(now)
+			return
+		}
+		if g.underWay >= g.pace.window() {
+			return // the end of one of them comes back here
+		}
+		if pause := g.pace.admit(now); pause > 0 {
+			g.wakeIn(pause)
+			return
+		}
+		w := heap.Pop(line).(*waiter) //nolint:errcheck // nothing else is pushed
+		if w.task.class == Creating {
+			g.deletions = 0
+		} else {
+			g.deletions = min(g.deletions+1, deletionsPerCreation)
+		}
+		w.began = now
+		g.underWay++
+		close(w.turn)
+	}
+}
+
+// next is the line whose turn it is, nil if nothing waits.
+func (g *Governor) next() *line {
+	deleting, creating := &g.waiting[Deleting], &g.waiting[Creating]
+	switch {
+	case len(*creating) > 0 && (len(*deleting) == 0 || g.deletions >= deletionsPerCreation):
+		return creating
+	case len(*deleting) > 0:
+		return deleting
+	}
+	return nil
+}
+
+func (g *Governor) wakeIn(pause time.Duration) {
+	if g.alarm == nil {
+		g.alarm = time.AfterFunc(pause, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.letGo(time.Now())
+		})
+		return
+	}
+	g.alarm.Reset(pause)
+}
+
+// Governors has the governor of each account.
+type Governors struct {
+	mu        sync.Mutex
+	byAccount map[string]*Governor
+}
+
+// Of returns the account's governor.
+func (g *Governors) Of(account string) *Governor {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.byAccount == nil {
+		g.byAccount = make(map[string]*Governor)
+	}
+	governor := g.byAccount[account]
+	if governor == nil {
+		governor = new(Governor)
+		g.byAccount[account] = governor
+	}
+	return governor
+}
