@@ -76,8 +76,8 @@ func taskOf(ctx context.Context) *Task {
 	return newTask(Creating)
 }
 
-// BusyError says that a call was not made, because AWS's rate left no room for
-// it in time.
+// BusyError says that a call was not made, because its turn did not come, or
+// would not have come, in time.
 type BusyError struct {
 	Rate    float64 // calls a second that AWS admits at present; 0 if not known
 	Waiting int     // calls that wait for their turn
@@ -86,11 +86,10 @@ type BusyError struct {
 
 // Error implements error.
 func (e *BusyError) Error() string {
-	text := fmt.Sprintf("too many calls for AWS's rate limit: %d wait for their turn", e.Waiting)
-	if e.Rate > 0 {
-		text += fmt.Sprintf(" at about %.1f a second", e.Rate)
+	if e.Rate == 0 {
+		return fmt.Sprintf("AWS answers too slowly: %d calls wait for the end of others; try again later", e.Waiting)
 	}
-	return text + "; try again later"
+	return fmt.Sprintf("too many calls for AWS's rate limit: %d wait for their turn, at about %.1f a second; try again later", e.Waiting, e.Rate)
 }
 
 // Unwrap returns the context's error, if it was the context that ended the wait.
