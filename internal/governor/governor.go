@@ -55,6 +55,7 @@ const (
 type Task struct {
 	class Class
 	order uint64 // among all tasks
+	begun bool   // a call of it was let go
 }
 
 var tasks atomic.Uint64 // begun so far
@@ -161,7 +162,7 @@ func (g *Governor) hopeless(ctx context.Context, task *Task) error {
 	deadline, bounded := ctx.Deadline()
 	now := time.Now()
 	rate := g.pace.rate(now)
-	if task.class != Creating || !bounded || rate <= 0 {
+	if task.class != Creating || task.begun || !bounded || rate <= 0 {
 		return nil
 	}
 	if len(g.waiting[Deleting]) > 0 {
@@ -209,7 +210,7 @@ func (g *Governor) letGo(now time.Time) {
 		} else {
 			g.deletions = min(g.deletions+1, deletionsPerCreation)
 		}
-		w.began = now
+		w.began, w.task.begun = now, true
 		g.underWay++
 		close(w.turn)
 	}

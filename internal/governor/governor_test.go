@@ -123,6 +123,13 @@ func TestNoTimeLeft(t *testing.T) {
 		require.False(t, busy.RetryableError())
 		require.ErrorContains(t, err, "try again later")
 
+		// One that has begun is not given up for that.
+		begun := newTask(Creating)
+		begun.begun = true
+		_, err = g.Acquire(context.WithValue(creating, taskKey{}, begun))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		start = time.Now()
+
 		deleting, cancel := context.WithTimeout(WithTask(t.Context(), Deleting), 2*time.Second)
 		defer cancel()
 		_, err = g.Acquire(deleting)
