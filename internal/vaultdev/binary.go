@@ -68,7 +68,7 @@ func FindVault(ctx context.Context, progress io.Writer) (string, error) {
 		}
 	}
 
-	root, err := repositoryRoot(ctx)
+	root, err := RepositoryRoot(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -152,9 +152,9 @@ func goBuild(ctx context.Context, dir, out, ldflags, pkg string) error {
 	return nil
 }
 
-// repositoryRoot asks the go command where this module lies: it answers the
+// RepositoryRoot asks the go command in which folder this module lies: it answers the
 // same in the root module and in the modules that replace it with a folder.
-func repositoryRoot(ctx context.Context) (string, error) {
+func RepositoryRoot(ctx context.Context) (string, error) {
 	output, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", modulePath).Output()
 	if err != nil {
 		return "", fmt.Errorf("finding the folder of module %s: %w", modulePath, err)

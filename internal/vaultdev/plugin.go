@@ -24,7 +24,7 @@ type Plugin struct {
 // leading v, goes into the binary and into its file name, so that several
 // versions can lie in one folder.
 func BuildPlugin(ctx context.Context, dir, version string) (Plugin, error) {
-	root, err := repositoryRoot(ctx)
+	root, err := RepositoryRoot(ctx)
 	if err != nil {
 		return Plugin{}, err
 	}
