@@ -2,7 +2,7 @@
 # built from source, pinned below tools/.
 
 PLUGIN   := vault-plugin-secrets-aws-iam
-MODULES  := . e2e
+MODULES  := . e2e scripts/bench
 LINTER   := bin/golangci-lint
 FUZZTIME ?= 30s
 
@@ -29,11 +29,13 @@ test: ## everything that must pass: lint, unit tests under the race detector, e2
 .PHONY: unit
 unit: ## unit tests, quickly
 	go test ./...
+	cd scripts/bench && go test ./...
 
 .PHONY: race
 race: ## unit tests under the race detector, in random order
 	@command -v moto_server >/dev/null || echo "moto_server is not on the PATH: the simulated AWS is NOT compared with it."
 	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./...
+	cd scripts/bench && CGO_ENABLED=1 go test -race -shuffle=on ./...
 
 # The server comes first and by itself: building it takes longer than go test
 # grants a test binary. TestChaos spends most of its time waiting for what AWS
@@ -70,6 +72,10 @@ demo: ## the whole story on this machine; HOLD=1 stays up, AWS=real uses your ac
 .PHONY: chaos
 chaos: ## shake a cluster: SEED=1 DURATION=5m NODES=3, goals KILLS=300 FAULTS=2000
 	@SEED='$(SEED)' DURATION='$(DURATION)' NODES='$(NODES)' KILLS='$(KILLS)' FAULTS='$(FAULTS)' go run ./scripts/chaos
+
+.PHONY: bench
+bench: ## beside the built-in aws engine: RUNS=1 SOAK=10m SECTIONS=a,b,... QUICK=1 RENDER=1
+	@cd scripts/bench && RUNS='$(RUNS)' SOAK='$(SOAK)' SECTIONS='$(SECTIONS)' QUICK='$(QUICK)' RENDER='$(RENDER)' go run .
 
 .PHONY: vault
 vault: ## find a Vault server, or build one into bin/ (about 9 minutes, once)

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+func (r results) latencyCharts() []chart {
+	var all []chart
+	for _, operation := range []string{issuing, revoking} {
+		c := chart{
+			file: "latency-" + operation + ".svg", title: "Median latency: " + operation, unit: "milliseconds, by the latency of AWS",
+			series: []string{builtIn, ours, "floor"}, values: make([][]float64, 3),
+		}
+		for _, aws := range r.latencySizes() {
+			c.labels = append(c.labels, number(aws)+" ms")
+			for i, engine := range []string{builtIn, ours} {
+				c.values[i] = append(c.values[i], spreadOf(r.latency(engine, operation, aws, p50)).median)
+			}
+			c.values[2] = append(c.values[2], floorRoundTrips*aws)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func (r results) throughputCharts() []chart {
+	c := chart{
+		file: "throughput.svg", title: "Throughput", unit: "leases a second, AWS answers at once",
+		series: []string{builtIn + ", issue", ours + ", issue", builtIn + ", revoke", ours + ", revoke"},
+		values: make([][]float64, 4),
+	}
+	for _, clients := range r.throughputSizes() {
+		c.labels = append(c.labels, fmt.Sprintf("%d clients", clients))
+		for i, get := range []func(throughputRow) []float64{issued, revoked} {
+			c.values[2*i] = append(c.values[2*i], spreadOf(r.throughput(builtIn, clients, get)).median)
+			c.values[2*i+1] = append(c.values[2*i+1], spreadOf(r.throughput(ours, clients, get)).median)
+		}
+	}
+	return []chart{c}
+}
+
+// massCharts show the users left over time, of the last run.
+func (r results) massCharts() []chart {
+	var all []chart
+	for _, size := range r.massSizes() {
+		c := chart{
+			file: fmt.Sprintf("mass-%d.svg", size.leases), lines: true,
+			title: fmt.Sprintf("Revoking %d leases at %d calls a second", size.leases, size.rate), unit: "users left, by seconds",
+		}
+		longest := 0.0
+		var rows []massRow
+		for _, engine := range []string{builtIn, ours} {
+			if row, found := r.lastMass(engine, size); found {
+				rows = append(rows, row)
+				longest = max(longest, row.Seconds)
+			}
+		}
+		steps := int(math.Ceil(longest)) + 1
+		for i := range steps {
+			c.labels = append(c.labels, fmt.Sprint(i))
+		}
+		for _, row := range rows {
+			c.series = append(c.series, row.Engine)
+			c.values = append(c.values, perSecond(row.Remaining, steps))
+		}
+		c.series = append(c.series, "floor")
+		c.values = append(c.values, floorLine(size, steps))
+		all = append(all, c)
+	}
+	return all
+}
+
+func (r results) lastMass(engine string, size massSize) (massRow, bool) {
+	for _, run := range slices.Backward(r.Runs) {
+		for _, row := range run.Mass {
+			if row.Engine == engine && row.Leases == size.leases && row.Rate == size.rate {
+				return row, true
+			}
+		}
+	}
+	return massRow{}, false
+}
+
+// perSecond has for each second the last count seen until then, and nothing any
+// more once that has been zero.
+func perSecond(seen []timedCount, steps int) []float64 {
+	values := make([]float64, steps)
+	next, last := 0, math.NaN()
+	for i := range values {
+		if last == 0 {
+			values[i] = math.NaN()
+			continue
+		}
+		for next < len(seen) && seen[next].At <= float64(i) {
+			last = float64(seen[next].Count)
+			next++
+		}
+		values[i] = last
+	}
+	if len(seen) > 0 && steps > 0 {
+		values[0] = float64(seen[0].Count)
+	}
+	return values
+}
+
+// floorLine is the fewest users that can be left by then.
+func floorLine(size massSize, steps int) []float64 {
+	values := make([]float64, steps)
+	for i := range values {
+		left := size.leases - (size.rate*(i+1))/callsPerUser
+		values[i] = float64(max(left, 0))
+		if left < 0 {
+			values[i] = math.NaN()
+		}
+	}
+	return values
+}

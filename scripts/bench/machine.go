@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// machine is what the figures were found on, and with.
+type machine struct {
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"`
+	Memory uint64 `json:"memory_bytes"`
+	OS     string `json:"os"`
+	Vault  string `json:"vault"`
+	Go     string `json:"go"`
+	Commit string `json:"commit"`
+}
+
+// describeMachine asks the system, as far as it tells: what is not known is
+// "unknown", for no figure depends on it.
+func describeMachine(ctx context.Context, root, vault string) machine {
+	m := machine{
+		CPU: "unknown", Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH,
+		Vault: firstLine(ctx, root, vault, "version"), Go: runtime.Version(),
+		Commit: firstLine(ctx, root, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"),
+	}
+	if model := field("/proc/cpuinfo", "model name"); model != "" {
+		m.CPU = model
+	}
+	if kilobytes, err := strconv.ParseUint(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
+		m.Memory = kilobytes << 10
+	}
+	if kernel := firstLine(ctx, root, "uname", "-sr"); kernel != "unknown" {
+		m.OS = fmt.Sprintf("%s (%s)", kernel, m.OS)
+	}
+	return m
+}
+
+// firstLine is the first line that a program prints.
+func firstLine(ctx context.Context, dir, program string, args ...string) string {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	output, err := cmd.Output()
+	if err != nil {
+		return "unknown"
+	}
+	line, _, _ := bytes.Cut(output, []byte("\n"))
+	return strings.TrimSpace(string(line))
+}
+
+// field is the value of the first line "name: value" of a file, empty if there is
+// none.
+func field(path, name string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(content)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,6 @@
+package main
+
+type memoryRow struct{}
+type passRow struct{}
+type restartRow struct{}
+type soakResult struct{}
