@@ -196,6 +196,9 @@ func (s *Server) lastRun() string {
 	return string(content[p.logOffset:])
 }
 
+// PID is the process id of the server as it runs now, or ran last.
+func (s *Server) PID() int { return s.process.Load().cmd.Process.Pid }
+
 var pluginStarted = regexp.MustCompile(`plugin started: .*\bpid=(\d+)`)
 
 // PluginPIDs returns the process ids of the plugins that this server runs now,
@@ -203,7 +206,7 @@ var pluginStarted = regexp.MustCompile(`plugin started: .*\bpid=(\d+)`)
 // level debug and trace only.
 func (s *Server) PluginPIDs() []int {
 	var pids []int
-	server := s.process.Load().cmd.Process.Pid
+	server := s.PID()
 	for _, match := range pluginStarted.FindAllStringSubmatch(s.lastRun(), -1) {
 		pid, err := strconv.Atoi(match[1])
 		if err != nil {
