@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,21 +34,30 @@ func (b *bench) run(ctx context.Context, on machine) results {
 			b.attempt(ctx, "", func() error { return b.compare(ctx) })
 		}
 	}
+	b.together(ctx, []string{"e", "g"}, func() error { return b.populate(ctx) })
+	b.section(ctx, "f", func() error { return b.measurePass(ctx) })
+	b.section(ctx, "h", func() error { return b.measureSoak(ctx) })
 	b.found.Took = time.Since(start).Round(time.Second)
 	return b.found
 }
 
 // section runs a section if it is asked for.
 func (b *bench) section(ctx context.Context, letter string, act func() error) {
-	if !b.wants(letter) || ctx.Err() != nil {
+	b.together(ctx, []string{letter}, act)
+}
+
+// together runs sections that are measured in one go, if one of them is asked for.
+func (b *bench) together(ctx context.Context, letters []string, act func() error) {
+	if !b.wants(letters...) || ctx.Err() != nil {
 		return
 	}
-	name := letter
+	var names []string
 	for _, s := range sections {
-		if s.letter == letter {
-			name = s.letter + ", " + s.name
+		if slices.Contains(letters, s.letter) && b.wants(s.letter) {
+			names = append(names, s.letter+", "+s.name)
 		}
 	}
+	name := strings.Join(names, "; ")
 	b.say("Section %s", name)
 	start := time.Now()
 	b.attempt(ctx, name, act)

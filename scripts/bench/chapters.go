@@ -17,6 +17,7 @@ func (r results) chapters() []chapter {
 	var all []chapter
 	for _, add := range []func() (chapter, bool){
 		r.callsChapter, r.latencyChapter, r.throughputChapter, r.massChapter,
+		r.memoryChapter, r.passChapter, r.restartChapter, r.soakChapter,
 	} {
 		if c, found := add(); found {
 			all = append(all, c)

@@ -13,7 +13,6 @@ import (
 type chart struct {
 	file   string // name of the SVG file
 	title  string
-	unit   string
 	labels []string    // along the bottom
 	series []string    // names
 	values [][]float64 // by series, NaN where there is none
@@ -73,8 +72,9 @@ func (c chart) drawLines(painter *charts.Painter) error {
 }
 
 func (c chart) heading() (charts.TitleOption, charts.LegendOption) {
-	return charts.TitleOption{Text: c.title, Subtext: c.unit},
-		charts.LegendOption{SeriesNames: c.series, Offset: charts.OffsetRight}
+	font := charts.FontStyle{FontSize: 11}
+	return charts.TitleOption{Text: c.title, FontStyle: font},
+		charts.LegendOption{SeriesNames: c.series, Offset: charts.OffsetRight, FontStyle: font}
 }
 
 // drawable has the library's own mark where there is no value.

@@ -10,7 +10,7 @@ func (r results) latencyCharts() []chart {
 	var all []chart
 	for _, operation := range []string{issuing, revoking} {
 		c := chart{
-			file: "latency-" + operation + ".svg", title: "Median latency: " + operation, unit: "milliseconds, by the latency of AWS",
+			file: "latency-" + operation + ".svg", title: "Median latency of " + operation + ", ms, by AWS's latency",
 			series: []string{builtIn, ours, "floor"}, values: make([][]float64, 3),
 		}
 		for _, aws := range r.latencySizes() {
@@ -26,19 +26,24 @@ func (r results) latencyCharts() []chart {
 }
 
 func (r results) throughputCharts() []chart {
-	c := chart{
-		file: "throughput.svg", title: "Throughput", unit: "leases a second, AWS answers at once",
-		series: []string{builtIn + ", issue", ours + ", issue", builtIn + ", revoke", ours + ", revoke"},
-		values: make([][]float64, 4),
-	}
-	for _, clients := range r.throughputSizes() {
-		c.labels = append(c.labels, fmt.Sprintf("%d clients", clients))
-		for i, get := range []func(throughputRow) []float64{issued, revoked} {
-			c.values[2*i] = append(c.values[2*i], spreadOf(r.throughput(builtIn, clients, get)).median)
-			c.values[2*i+1] = append(c.values[2*i+1], spreadOf(r.throughput(ours, clients, get)).median)
+	var all []chart
+	for _, of := range []struct {
+		operation string
+		get       func(throughputRow) []float64
+	}{{issuing, issued}, {revoking, revoked}} {
+		c := chart{
+			file: "throughput-" + of.operation + ".svg", title: "Throughput of " + of.operation + ", leases a second, by clients",
+			series: []string{builtIn, ours}, values: make([][]float64, 2),
 		}
+		for _, clients := range r.throughputSizes() {
+			c.labels = append(c.labels, fmt.Sprint(clients))
+			for i, engine := range c.series {
+				c.values[i] = append(c.values[i], spreadOf(r.throughput(engine, clients, of.get)).median)
+			}
+		}
+		all = append(all, c)
 	}
-	return []chart{c}
+	return all
 }
 
 // massCharts show the users left over time, of the last run.
@@ -47,7 +52,7 @@ func (r results) massCharts() []chart {
 	for _, size := range r.massSizes() {
 		c := chart{
 			file: fmt.Sprintf("mass-%d.svg", size.leases), lines: true,
-			title: fmt.Sprintf("Revoking %d leases at %d calls a second", size.leases, size.rate), unit: "users left, by seconds",
+			title: fmt.Sprintf("Revoking %d leases at %d calls/s: users left, by seconds", size.leases, size.rate),
 		}
 		longest := 0.0
 		var rows []massRow

@@ -81,13 +81,16 @@ func divided(values []float64, by float64) []float64 {
 	return quotients
 }
 
-// number writes three digits that count, or all before the point.
+// number writes three digits that count, or all before the point; of small ones
+// two.
 func number(value float64) string {
 	switch size := math.Abs(value); {
 	case math.IsNaN(value), math.IsInf(value, 0):
 		return "–"
 	case value == math.Trunc(value), size >= 100:
 		return strconv.FormatFloat(value, 'f', 0, 64)
+	case size < 0.01:
+		return strconv.FormatFloat(value, 'g', 2, 64)
 	case size >= 10:
 		return strconv.FormatFloat(value, 'f', 1, 64)
 	default:

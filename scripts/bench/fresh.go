@@ -10,31 +10,29 @@ const freshPatience = time.Minute
 
 // asker asks for new leases at a slow pace, one at a time.
 type asker struct {
-	cancel context.CancelFunc
-	found  chan freshLeases
+	stopping chan struct{}
+	found    chan freshLeases
 }
 
 // askForFresh begins at once and goes on until it is stopped.
 func (s *stage) askForFresh(ctx context.Context, creds string, every time.Duration) *asker {
-	ctx, cancel := context.WithCancel(ctx)
-	a := &asker{cancel: cancel, found: make(chan freshLeases, 1)}
-	go func() { a.found <- s.freshLeases(ctx, creds, every) }()
+	a := &asker{stopping: make(chan struct{}), found: make(chan freshLeases, 1)}
+	go func() { a.found <- s.freshLeases(ctx, creds, every, a.stopping) }()
 	return a
 }
 
 // stop waits for the request under way and returns what was found.
 func (a *asker) stop() freshLeases {
-	a.cancel()
+	close(a.stopping)
 	return <-a.found
 }
 
-func (s *stage) freshLeases(ctx context.Context, creds string, every time.Duration) freshLeases {
+func (s *stage) freshLeases(ctx context.Context, creds string, every time.Duration, stopping <-chan struct{}) freshLeases {
 	var found freshLeases
 	var took []float64
 	for {
 		start := time.Now()
-		// The end of the measurement does not end a request: it would be a failure.
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), freshPatience)
+		asking, cancel := context.WithTimeout(ctx, freshPatience)
 		_, err := s.issue(asking, creds)
 		cancel()
 		found.Asked++
@@ -43,10 +41,14 @@ func (s *stage) freshLeases(ctx context.Context, creds string, every time.Durati
 			found.Failed++
 			found.LastError = err.Error()
 		}
-		if !pause(ctx, every-time.Since(start)) {
-			all := spreadOf(took)
-			found.Max, found.Median = all.max, all.median
-			return found
+		select {
+		case <-time.After(every - time.Since(start)):
+			continue
+		case <-stopping:
+		case <-ctx.Done():
 		}
+		all := spreadOf(took)
+		found.Max, found.Median = all.max, all.median
+		return found
 	}
 }

@@ -52,6 +52,8 @@ func (r results) goals() []goal {
 		add(goal{what: fmt.Sprintf("issue throughput at %d clients, to the built-in engine", clients), limit: 1, least: true},
 			ratios(r.throughput(ours, clients, issued), r.throughput(builtIn, clients, issued)))
 	}
+	r.scaleGoals(add)
+	r.soakGoals(add)
 	return all
 }
 

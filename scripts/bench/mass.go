@@ -32,7 +32,8 @@ func (b *bench) measureMass(ctx context.Context, s *stage, e engine, size massSi
 	at := e.sites[0]
 	row := massRow{
 		Engine: e.name, Leases: size.leases, Rate: size.rate, Burst: size.rate,
-		Floor: massFloor(callsPerUser*size.leases, size.rate, size.rate).Seconds(),
+		Floor:     massFloor(callsPerUser*size.leases, size.rate, size.rate).Seconds(),
+		Remaining: []timedCount{{0, size.leases}},
 	}
 	err := share(ctx, b.fillClients, size.leases, func(ctx context.Context, _ int) error {
 		_, err := s.issue(ctx, at.creds(massRole))
@@ -90,8 +91,8 @@ func (s *stage) awaitMass(ctx context.Context, at site, m *meter, start time.Tim
 
 // note keeps a point for the chart, at most every second and when all are gone.
 func (m *massRow) note(at time.Duration) {
-	kept := len(m.Remaining)
-	if kept == 0 || at.Seconds()-m.Remaining[kept-1].At >= 1 || m.UsersLeft == 0 && m.Remaining[kept-1].Count > 0 {
+	last := m.Remaining[len(m.Remaining)-1]
+	if at.Seconds()-last.At >= 1 || m.UsersLeft == 0 && last.Count > 0 {
 		m.Remaining = append(m.Remaining, timedCount{at.Seconds(), m.UsersLeft})
 	}
 }

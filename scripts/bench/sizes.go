@@ -14,7 +14,8 @@ type sizes struct {
 	settle         time.Duration // from the last lease to the look at the memory
 	soakClients    int
 	soakWarmUp     time.Duration
-	benchTime      string // of the Go benchmarks
+	soakRest       time.Duration // longer than connections at rest are kept
+	benchTime      string        // of the Go benchmarks
 	benchCount     int
 	callsLeases    int           // leases whose calls are looked at one by one
 	callsLatency   time.Duration // at which round trips stand out from everything else
@@ -55,6 +56,7 @@ func fullSizes() sizes {
 		settle:         5 * time.Second,
 		soakClients:    4,
 		soakWarmUp:     15 * time.Second,
+		soakRest:       100 * time.Second, // the AWS SDK keeps them for 90 s
 		benchTime:      "1s",
 		benchCount:     5,
 		callsLeases:    5,
@@ -77,6 +79,7 @@ func quickSizes() sizes {
 		settle:         500 * time.Millisecond,
 		soakClients:    4,
 		soakWarmUp:     2 * time.Second,
+		soakRest:       time.Second,
 		benchTime:      "10x",
 		benchCount:     2,
 		callsLeases:    2,
