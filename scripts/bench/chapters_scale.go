@@ -10,7 +10,7 @@ import (
 func (r results) memoryChapter() (chapter, bool) {
 	c := chapter{
 		title: "Memory and goroutines",
-		text: "Live users spread over four accounts; megabytes of resident memory some seconds after the last lease. " +
+		text: fmt.Sprintf("Live users spread over %d accounts; megabytes of resident memory some seconds after the last lease. ", scaleAccounts) +
 			"Vault keeps each lease in its storage and some of it in memory, whichever engine it is of; the built-in engine " +
 			"has no process of its own. Each engine was measured in a server of its own. Goroutines are those of the " +
 			"plugin's own process, which writes them when it is ended with SIGQUIT, so that each row is of another process.",

@@ -30,10 +30,13 @@ func describeMachine(ctx context.Context, root, vault string) machine {
 		Vault: firstLine(ctx, root, vault, "version"), Go: runtime.Version(),
 		Commit: firstLine(ctx, root, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"),
 	}
-	if model := field("/proc/cpuinfo", "model name"); model != "" {
+	// Not every system has these files.
+	cpu, _ := os.ReadFile("/proc/cpuinfo")
+	if model := field(cpu, "model name"); model != "" {
 		m.CPU = model
 	}
-	if kilobytes, err := strconv.ParseUint(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
+	memory, _ := os.ReadFile("/proc/meminfo")
+	if kilobytes, err := strconv.ParseUint(strings.TrimSuffix(field(memory, "MemTotal"), " kB"), 10, 64); err == nil {
 		m.Memory = kilobytes << 10
 	}
 	if kernel := firstLine(ctx, root, "uname", "-sr"); kernel != "unknown" {
@@ -54,13 +57,8 @@ func firstLine(ctx context.Context, dir, program string, args ...string) string 
 	return strings.TrimSpace(string(line))
 }
 
-// field is the value of the first line "name: value" of a file, empty if there is
-// none.
-func field(path, name string) string {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
+// field is the value of the first line "name: value", empty if there is none.
+func field(content []byte, name string) string {
 	for line := range strings.Lines(string(content)) {
 		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
 			return strings.TrimSpace(value)

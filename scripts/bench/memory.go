@@ -20,8 +20,8 @@ type memoryRow struct {
 // one has taken of memory must not be there for the other.
 func (b *bench) populate(ctx context.Context) error {
 	for _, mount := range []func(*stage) (engine, error){
-		func(s *stage) (engine, error) { return s.mountBuiltIn(ctx, accountIDs(1, b.scaleAccounts)) },
-		func(s *stage) (engine, error) { return s.mountOurs(ctx, accountIDs(2, b.scaleAccounts)) },
+		func(s *stage) (engine, error) { return s.mountBuiltIn(ctx, accountIDs(1, scaleAccounts)) },
+		func(s *stage) (engine, error) { return s.mountOurs(ctx, accountIDs(2, scaleAccounts)) },
 	} {
 		err := b.with(ctx, func(s *stage) error {
 			e, err := mount(s)

@@ -20,18 +20,22 @@ type footprint struct {
 // footprintOf reads /proc, as proc_pid_status(5), proc_pid_fd(5) and
 // proc_pid_net(5) describe it.
 func footprintOf(pid int) (footprint, error) {
-	status := fmt.Sprintf("/proc/%d/status", pid)
 	var f footprint
+	path := fmt.Sprintf("/proc/%d/status", pid)
+	// Read once, or its values are of different moments.
+	status, err := os.ReadFile(path)
+	if err != nil {
+		return f, err
+	}
 	for name, size := range map[string]*uint64{"VmRSS": &f.RSS, "VmHWM": &f.Peak} {
 		kilobytes, err := strconv.ParseUint(strings.TrimSuffix(field(status, name), " kB"), 10, 64)
 		if err != nil {
-			return f, fmt.Errorf("%s has no %s: %w", status, name, err)
+			return f, fmt.Errorf("%s has no %s: %w", path, name, err)
 		}
 		*size = kilobytes << 10
 	}
-	var err error
 	if f.Threads, err = strconv.Atoi(field(status, "Threads")); err != nil {
-		return f, fmt.Errorf("%s has no Threads: %w", status, err)
+		return f, fmt.Errorf("%s has no Threads: %w", path, err)
 	}
 	folder := fmt.Sprintf("/proc/%d/fd", pid)
 	descriptors, err := os.ReadDir(folder)

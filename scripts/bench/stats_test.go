@@ -39,7 +39,7 @@ func TestMassFloor(t *testing.T) {
 	require.Equal(t, time.Duration(0), massFloor(10, 20, 20), "the bucket holds all of them")
 }
 
-// Break it by comparing with the end of the previous call in order of arrival.
+// Break it by going through the calls in order of arrival.
 func TestRoundTrips(t *testing.T) {
 	origin := time.Now()
 	call := func(from, to int) awsfake.Call {
