@@ -86,13 +86,13 @@ func (b *bench) say(format string, args ...any) {
 }
 
 // report prints the tables and writes the document: into the documentation after
-// a full run, else into a new folder, to be looked at.
-func (b *bench) report(found results) error {
+// a full run that was not interrupted, else into a new folder, to be looked at.
+func (b *bench) report(found results, interrupted bool) error {
 	if err := writeTables(b.out, found); err != nil {
 		return err
 	}
 	at := documentIn(b.root)
-	if !b.full() {
+	if !b.full() || interrupted {
 		dir, err := os.MkdirTemp("", "aws-iam-bench-results-")
 		if err != nil {
 			return err

@@ -97,7 +97,12 @@ func (c *comparison) mass(ctx context.Context) error {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%d leases of %s: %w", size.leases, e.name, err))
 			}
-			c.found.Mass = append(c.found.Mass, row)
+			if ctx.Err() != nil {
+				return errors.Join(errs...)
+			}
+			if row.Seconds > 0 {
+				c.found.Mass = append(c.found.Mass, row)
+			}
 		}
 	}
 	return errors.Join(errs...)

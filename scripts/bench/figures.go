@@ -55,10 +55,19 @@ func revoked(row throughputRow) []float64 { return row.Revoked }
 // massCallsToFloor, massTimeToFloor and throttledShare are what a mass revocation
 // is judged by.
 func massCallsToFloor(row massRow) float64 {
-	return float64(row.Calls) / float64(callsPerUser*row.Leases)
+	return row.ifDone(float64(row.Calls) / float64(callsPerUser*row.Leases))
 }
 
-func massTimeToFloor(row massRow) float64 { return row.Seconds / row.Floor }
+func massTimeToFloor(row massRow) float64 { return row.ifDone(row.Seconds / row.Floor) }
+
+// ifDone is the value, or, where the revocation has not come to its end, more than
+// any goal allows.
+func (m massRow) ifDone(value float64) float64 {
+	if m.UsersLeft > 0 || m.LeasesLeft > 0 {
+		return math.Inf(1)
+	}
+	return value
+}
 
 func throttledShare(row massRow) float64 {
 	return float64(row.Throttled) / float64(max(row.Calls, 1))

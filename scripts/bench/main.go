@@ -69,5 +69,5 @@ func mainErr(ctx context.Context) (err error) {
 		b.sizes = quickSizes()
 	}
 	found := b.run(ctx, describeMachine(ctx, root, bin))
-	return errors.Join(b.report(found), ctx.Err())
+	return errors.Join(b.report(found, ctx.Err() != nil), ctx.Err())
 }

@@ -31,7 +31,7 @@ const (
 func (b *bench) measureMass(ctx context.Context, s *stage, e engine, size massSize) (massRow, error) {
 	at := e.sites[0]
 	row := massRow{
-		Engine: e.name, Leases: size.leases, Rate: size.rate, Burst: size.rate,
+		Engine: e.name, Leases: size.leases, Rate: size.rate, Burst: size.rate, LeasesLeft: size.leases,
 		Floor:     massFloor(callsPerUser*size.leases, size.rate, size.rate).Seconds(),
 		Remaining: []timedCount{{0, size.leases}},
 	}
@@ -71,6 +71,7 @@ func (s *stage) awaitMass(ctx context.Context, at site, m *meter, start time.Tim
 	for i := 1; ; i++ {
 		deleted, last := m.progress()
 		row.UsersLeft = row.Leases - deleted
+		row.Seconds = time.Since(start).Seconds()
 		row.note(time.Since(start))
 		if row.UsersLeft == 0 || i%lookSeldom == 0 {
 			over, err := s.lookAtLeases(ctx, at, row)
@@ -78,7 +79,6 @@ func (s *stage) awaitMass(ctx context.Context, at site, m *meter, start time.Tim
 				return err
 			}
 			if over && (row.UsersLeft == 0 || time.Since(last) > massIdle) {
-				row.Seconds = time.Since(start).Seconds()
 				return nil
 			}
 		}

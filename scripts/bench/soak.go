@@ -101,12 +101,14 @@ func (b *bench) measureSoak(ctx context.Context) error {
 		steady := s.startLoad(ctx, e, b.soakClients)
 		pause(ctx, b.soakWarmUp)
 		err = s.sample(ctx, b.soak, found)
-		b.found.Soak = found
 		if err == nil {
 			found.After, err = b.rest(ctx, s, steady)
 		}
 		steady.stop()
 		found.Leases, found.Failed = steady.leases.Load(), steady.failed.Load()
+		if err == nil {
+			b.found.Soak = found
+		}
 		return err
 	})
 }
