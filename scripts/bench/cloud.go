@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
@@ -26,6 +27,7 @@ type cloud struct {
 	url    string
 	server *http.Server
 	served chan error
+	opened atomic.Int64 // connections so far
 }
 
 func startCloud(ctx context.Context) (*cloud, error) {
@@ -34,7 +36,11 @@ func startCloud(ctx context.Context) (*cloud, error) {
 		return nil, err
 	}
 	c := &cloud{AWS: awsfake.New(), url: "http://" + listener.Addr().String(), served: make(chan error, 1)}
-	c.server = &http.Server{Handler: c.AWS, ReadHeaderTimeout: 10 * time.Second}
+	c.server = &http.Server{Handler: c.AWS, ReadHeaderTimeout: 10 * time.Second, ConnState: func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			c.opened.Add(1)
+		}
+	}}
 	go func() { c.served <- c.server.Serve(listener) }()
 	return c, nil
 }

@@ -51,6 +51,7 @@ func p99(row latencyRow) float64 { return row.P99 }
 
 func issued(row throughputRow) []float64  { return row.Issued }
 func revoked(row throughputRow) []float64 { return row.Revoked }
+func opened(row throughputRow) []float64  { return row.Connections }
 
 // massCallsToFloor, massTimeToFloor and throttledShare are what a mass revocation
 // is judged by.

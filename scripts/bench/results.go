@@ -75,6 +75,8 @@ type throughputRow struct {
 	Leases  int       `json:"leases"` // in a round
 	Issued  []float64 `json:"issued_per_second"`
 	Revoked []float64 `json:"revoked_per_second"`
+	// Connections to AWS that were opened for a lease made and revoked.
+	Connections []float64 `json:"connections_per_lease"`
 }
 
 // massRow is one mass revocation.

@@ -19,12 +19,14 @@ func (b *bench) measureThroughput(ctx context.Context, s *stage, engines []engin
 	}
 	for range b.rounds {
 		for i, e := range engines {
+			before := s.cloud.opened.Load()
 			issued, revoked, err := s.round(ctx, e, size)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %d clients: %w", e.name, size.clients, err)
 			}
 			rows[i].Issued = append(rows[i].Issued, issued)
 			rows[i].Revoked = append(rows[i].Revoked, revoked)
+			rows[i].Connections = append(rows[i].Connections, float64(s.cloud.opened.Load()-before)/float64(size.leases))
 		}
 	}
 	return rows, nil
