@@ -8,8 +8,10 @@ import (
 	"time"
 )
 
-// soakSamples is how often a soak looks at the plugin's process.
-const soakSamples = 120
+// soakSamples is how often a soak looks at the plugin's process: every five seconds
+// in ten minutes, and no more often than every second in a short one, since looking
+// takes the machine some time too.
+func soakSamples(over time.Duration) int { return min(max(int(over/time.Second), 4), 120) }
 
 // soakResult is what became of the plugin's process under steady load.
 type soakResult struct {
@@ -139,9 +141,9 @@ func (s *stage) sample(ctx context.Context, over time.Duration, found *soakResul
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	for i := range soakSamples + 1 {
-		if !pause(ctx, time.Until(start.Add(over*time.Duration(i)/soakSamples))) {
+	start, samples := time.Now(), soakSamples(over)
+	for i := range samples + 1 {
+		if !pause(ctx, time.Until(start.Add(over*time.Duration(i)/time.Duration(samples)))) {
 			return ctx.Err()
 		}
 		now, err := footprintOf(pid)
