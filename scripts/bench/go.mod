@@ -7,6 +7,7 @@ replace vault-plugin-secrets-aws-iam => ../../
 require (
 	github.com/go-analyze/charts v0.6.4
 	github.com/hashicorp/vault/api v1.23.0
+	github.com/stretchr/testify v1.12.1
 	golang.org/x/sync v0.22.0
 	vault-plugin-secrets-aws-iam v0.0.0-00010101000000-000000000000
 )
@@ -108,7 +109,6 @@ require (
 	github.com/robfig/cron/v3 v3.0.1 // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
 	github.com/sasha-s/go-deadlock v0.3.5 // indirect
-	github.com/stretchr/testify v1.12.1 // indirect
 	go.opencensus.io v0.24.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp v0.67.0 // indirect
