@@ -7,11 +7,11 @@ package awsiam
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -33,7 +33,7 @@ type backend struct {
 	// two mounts share a path whatever is configured. Empty in the instance
 	// that core makes only to learn the plugin's version.
 	mountSegment string
-	httpClient   aws.HTTPClient
+	httpClient   *http.Client
 	connections  connections
 	reaper       *reaper
 	tidies       *tidies
@@ -120,6 +120,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 
 func (b *backend) clean(context.Context) {
 	b.reaper.stop()
+	b.httpClient.CloseIdleConnections()
 }
 
 // connections keeps the connection of each integration.

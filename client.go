@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -181,13 +180,6 @@ func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient) 
 		})
 	}
 	return cfg, nil
-}
-
-func newHTTPClient() aws.HTTPClient {
-	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
-		// A creation makes its calls at once: idle connections for many of them save TLS handshakes.
-		t.MaxIdleConnsPerHost = 64
-	})
 }
 
 // newRetryer sets every retry option, since the SDK's defaults can be changed
