@@ -40,6 +40,12 @@ type backend struct {
 	// now is Vault's clock; tests move it.
 	now func() time.Time
 
+	// What requests need of roles and integrations. Handlers that show or change
+	// these read storage itself: an operator is shown what is there, and changes
+	// that; and they are rare.
+	roleCache        *cache[*role]
+	integrationCache *cache[*integration]
+
 	// integrationWrites serialise the writes of an integration, which wait for AWS.
 	integrationWrites []*locksutil.LockEntry
 	// integrations is held for reading from looking at an integration until
@@ -72,6 +78,8 @@ func newBackend(uuid string) *backend {
 		userLocks:    locksutil.CreateLocks(),
 		now:          time.Now,
 
+		roleCache:         newCache(getRole),
+		integrationCache:  newCache(getIntegration),
 		integrationWrites: locksutil.CreateLocks(),
 	}
 	b.reaper = newReaper(b)
@@ -108,9 +116,26 @@ func mountSegment(uuid string) string {
 	return digits[:mountSegmentLength]
 }
 
-// invalidate is called for storage that another node changed.
+// invalidate is called for storage that another node changed: "when an object is
+// modified that belongs to the backend" (logical.Backend.InvalidateKey), with its
+// key below the mount. An empty key names no object, and is taken for all of them.
+//
+// Only Enterprise calls it, on performance standbys and secondaries: the core of
+// Vault 1.21.1 (Community) does nowhere. There, one node has backends, the active
+// one. It makes them anew whenever it becomes active, or has restored a snapshot
+// of integrated storage (Core.postUnseal, setupMounts), after the old ones were
+// cleaned up (Core.preSeal, unloadMounts).
 func (b *backend) invalidate(_ context.Context, key string) {
+	if key == "" {
+		b.roleCache.forgetAll()
+		b.integrationCache.forgetAll()
+		b.connections.dropAll()
+	}
+	if name, ok := strings.CutPrefix(key, rolePrefix); ok {
+		b.roleCache.forget(name)
+	}
 	if name, ok := strings.CutPrefix(key, integrationPrefix); ok {
+		b.integrationCache.forget(name)
 		b.connections.drop(name)
 	}
 	if name, ok := strings.CutPrefix(key, userPrefix); ok && b.WriteSafeReplicationState() {
@@ -154,9 +179,15 @@ func (c *connections) drop(name string) {
 	delete(c.byName, name)
 }
 
+func (c *connections) dropAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.byName)
+}
+
 // connect returns the integration's connection, made now if need be.
 func (b *backend) connect(ctx context.Context, s logical.Storage, name string) (*connection, error) {
-	in, err := getIntegration(ctx, s, name)
+	in, err := b.integrationCache.get(ctx, s, name)
 	if err != nil {
 		return nil, storageError{err}
 	}

@@ -131,6 +131,7 @@ func TestCredsWhileStorageHangs(t *testing.T) {
 				e := newEnv(t, corePolicy)
 				storage := e.hangable()
 				bystander := e.issue("app", map[string]any{"ttl": "20h"})
+				e.b.invalidate(t.Context(), "") // so that role and integration are read again
 				reached := make(chan struct{})
 				storage.on(nth(s.op, s.prefix, s.n, perform, reached))
 				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

@@ -222,6 +222,7 @@ func TestADamagedRoleHurtsOnlyItself(t *testing.T) {
 	e.write("roles/other", map[string]any{"policy_document": testPolicy})
 	l := e.issue("app", nil)
 	e.damage(rolePrefix+"app", `{"name":"app","default_ttl":"half an hour"}`)
+	e.b.invalidate(t.Context(), rolePrefix+"app")
 
 	for op, path := range map[logical.Operation]string{logical.ReadOperation: "roles/app", logical.UpdateOperation: "roles/app"} {
 		_, err := e.do(op, path, map[string]any{"policy_document": testPolicy})

@@ -151,6 +151,7 @@ func TestEveryStepOfACreationGoesWrong(t *testing.T) {
 				e.issue("app", nil) // connects; and is live all the time
 				bystander := e.issuedUsers()[0].Name
 
+				e.b.invalidate(t.Context(), "") // so that role and integration are read again
 				broken.arm(e)
 				resp, err := e.do(logical.ReadOperation, "creds/app", nil)
 				e.heal()
@@ -203,6 +204,7 @@ func TestEveryStepOfADeletionGoesWrong(t *testing.T) {
 					l := e.issue("app", nil)
 					e.advance(passed)
 
+					e.b.invalidate(t.Context(), "") // so that the integration is read again
 					broken.arm(e)
 					err := e.revoke(l)
 					e.heal()

@@ -69,6 +69,12 @@ func newIntegration(name string) *integration {
 	return &integration{Name: name, MaxRetries: -1, UserPath: defaultUserPath}
 }
 
+// clone returns a copy that shares no memory with it.
+func (in *integration) clone() *integration {
+	copied := *in
+	return &copied
+}
+
 // path is where operators find the integration.
 func (in *integration) path() string { return integrationPrefix + in.Name }
 
@@ -262,13 +268,24 @@ func getIntegration(ctx context.Context, s logical.Storage, name string) (*integ
 	return in, nil
 }
 
-func putIntegration(ctx context.Context, s logical.Storage, in *integration) error {
+func (b *backend) putIntegration(ctx context.Context, s logical.Storage, in *integration) error {
 	entry, err := logical.StorageEntryJSON(in.path(), in)
 	if err != nil {
 		return fmt.Errorf("encoding integration %q: %w", in.Name, err)
 	}
-	if err := s.Put(ctx, entry); err != nil {
-		return fmt.Errorf("writing integration %q: %w", in.Name, err)
+	return b.changeIntegration(in.Name, "writing", func() error { return s.Put(ctx, entry) })
+}
+
+func (b *backend) deleteIntegration(ctx context.Context, s logical.Storage, name string) error {
+	return b.changeIntegration(name, "deleting", func() error { return s.Delete(ctx, integrationPrefix+name) })
+}
+
+// changeIntegration makes a change in storage. What is known of the integration
+// is dropped even if that fails: it may have happened all the same.
+func (b *backend) changeIntegration(name, doing string, change func() error) error {
+	defer b.connections.drop(name)
+	if err := b.integrationCache.change(name, change); err != nil {
+		return fmt.Errorf("%s integration %q: %w", doing, name, err)
 	}
 	return nil
 }

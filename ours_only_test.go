@@ -59,7 +59,7 @@ func (e *env) repoint(name string, key awsfake.Credentials, account string) {
 	in, err := getIntegration(e.t.Context(), e.storage, name)
 	require.NoError(e.t, err)
 	in.AccessKey, in.SecretKey, in.AccountID, in.Revision = key.AccessKeyID, key.SecretAccessKey, account, "restored"
-	require.NoError(e.t, putIntegration(e.t.Context(), e.storage, in))
+	require.NoError(e.t, e.b.putIntegration(e.t.Context(), e.storage, in))
 }
 
 // Break the first half by skipping checkAccountOfUsers, the second by dropping

@@ -256,9 +256,7 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, old
 		}
 	}
 	in.Revision = rand.Text()
-	// Dropped even if the write fails: it may have happened all the same.
-	defer b.connections.drop(in.Name)
-	return putIntegration(ctx, s, in)
+	return b.putIntegration(ctx, s, in)
 }
 
 // checkDependents checks what was made with the integration as it was against
@@ -349,9 +347,8 @@ func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name
 	case len(users) > 0:
 		return refuse("integration %q has issued users that may still exist (%s): revoke their leases first", name, some(users))
 	}
-	defer b.connections.drop(name)
-	if err := s.Delete(ctx, integrationPrefix+name); err != nil {
-		return fmt.Errorf("deleting integration %q: %w", name, err)
+	if err := b.deleteIntegration(ctx, s, name); err != nil {
+		return err
 	}
 	if err := s.Delete(ctx, tidyPrefix+name); err != nil {
 		return fmt.Errorf("deleting the tidy of integration %q: %w", name, err)

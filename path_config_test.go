@@ -257,8 +257,8 @@ func TestChangedIntegrationIsUsedAtOnce(t *testing.T) {
 	}
 }
 
-// Another node may serve a request before it is told of a change. Break it by
-// not comparing the revisions.
+// Break it by taking either out of invalidate: the integration, or its connection
+// and the comparison of revisions.
 func TestIntegrationChangedOnAnotherNodeIsUsedAtOnce(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	require.NoError(t, e.revoke(e.issue("app", nil)))
@@ -267,6 +267,7 @@ func TestIntegrationChangedOnAnotherNodeIsUsedAtOnce(t *testing.T) {
 	e.start()
 	e.write("config", e.connection(next))
 	e.b = here
+	e.b.invalidate(t.Context(), "config/default") // core tells the other nodes
 	e.aws.ResetCalls()
 	e.issue("app", nil)
 	require.Equal(t, next.AccessKeyID, e.aws.Calls()[0].AccessKeyID)

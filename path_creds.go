@@ -69,7 +69,7 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 	if err := validateName(fieldRole, name); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	r, err := getRole(ctx, req.Storage, name)
+	r, err := b.roleCache.get(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (b *backend) beginUser(ctx context.Context, req *logical.Request, r *role) 
 func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role) (*userRecord, *connection, error) {
 	b.integrations.RLock()
 	defer b.integrations.RUnlock()
-	in, err := getIntegration(ctx, req.Storage, r.Integration)
+	in, err := b.integrationCache.get(ctx, req.Storage, r.Integration)
 	if err != nil {
 		return nil, nil, storageError{err}
 	}

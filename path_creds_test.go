@@ -98,7 +98,7 @@ func TestCredsRefusesANameOnRecord(t *testing.T) {
 	r, err := getRole(t.Context(), e.storage, "app")
 	require.NoError(t, err)
 	r.UsernameTemplate = l.username() // past the check of the write
-	require.NoError(t, putRole(t.Context(), e.storage, r))
+	require.NoError(t, e.b.putRole(t.Context(), e.storage, r))
 	e.refused(logical.ReadOperation, "creds/app", nil, "drawn twice", "username_template")
 	require.NoError(t, e.revoke(l))
 	e.requireNothingLeft()

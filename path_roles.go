@@ -168,7 +168,7 @@ func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framew
 	if err := r.validate(in); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	if err := putRole(ctx, req.Storage, r); err != nil {
+	if err := b.putRole(ctx, req.Storage, r); err != nil {
 		return nil, err
 	}
 	if warnings := r.warnings(b.System()); len(warnings) > 0 {
@@ -182,10 +182,7 @@ func (b *backend) roleDelete(ctx context.Context, req *logical.Request, d *frame
 	if err := validateName(fieldRole, name); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	if err := req.Storage.Delete(ctx, rolePrefix+name); err != nil {
-		return nil, fmt.Errorf("deleting role %q: %w", name, err)
-	}
-	return nil, nil
+	return nil, b.deleteRole(ctx, req.Storage, name)
 }
 
 const rolesHelp = `

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -62,6 +64,13 @@ func newRole(name string) *role {
 		PolicyARNs: []string{}, IAMGroups: []string{}, IAMTags: map[string]string{},
 		EnforceExpiry: true,
 	}
+}
+
+// clone returns a copy that shares no memory with it.
+func (r *role) clone() *role {
+	copied := *r
+	copied.PolicyARNs, copied.IAMGroups, copied.IAMTags = slices.Clone(r.PolicyARNs), slices.Clone(r.IAMGroups), maps.Clone(r.IAMTags)
+	return &copied
 }
 
 // userPath is the IAM path of the role's users, before the mount's segment.
@@ -278,13 +287,20 @@ func getRole(ctx context.Context, s logical.Storage, name string) (*role, error)
 	return r, nil
 }
 
-func putRole(ctx context.Context, s logical.Storage, r *role) error {
+func (b *backend) putRole(ctx context.Context, s logical.Storage, r *role) error {
 	entry, err := logical.StorageEntryJSON(rolePrefix+r.Name, r)
 	if err != nil {
 		return fmt.Errorf("encoding role %q: %w", r.Name, err)
 	}
-	if err := s.Put(ctx, entry); err != nil {
+	if err := b.roleCache.change(r.Name, func() error { return s.Put(ctx, entry) }); err != nil {
 		return fmt.Errorf("writing role %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+func (b *backend) deleteRole(ctx context.Context, s logical.Storage, name string) error {
+	if err := b.roleCache.change(name, func() error { return s.Delete(ctx, rolePrefix+name) }); err != nil {
+		return fmt.Errorf("deleting role %q: %w", name, err)
 	}
 	return nil
 }

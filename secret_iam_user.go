@@ -75,7 +75,7 @@ func (b *backend) secretIAMUserRenew(ctx context.Context, req *logical.Request, 
 	if err != nil {
 		return nil, err
 	}
-	r, err := getRole(ctx, req.Storage, lease.User.Role)
+	r, err := b.roleCache.get(ctx, req.Storage, lease.User.Role)
 	if err != nil {
 		return nil, err
 	}

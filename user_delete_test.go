@@ -276,7 +276,7 @@ func TestAUserInAnotherAccountIsLeftAlone(t *testing.T) {
 	in, err := getIntegration(t.Context(), e.storage, defaultIntegration)
 	require.NoError(t, err)
 	in.AccessKey, in.SecretKey, in.AccountID, in.Revision = key.AccessKeyID, key.SecretAccessKey, elsewhere.ID(), "restored"
-	require.NoError(t, putIntegration(t.Context(), e.storage, in))
+	require.NoError(t, e.b.putIntegration(t.Context(), e.storage, in))
 
 	require.ErrorContains(t, e.revoke(l), "444455556666")
 	found, ok := elsewhere.User(l.username())
