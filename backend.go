@@ -148,63 +148,6 @@ func (b *backend) clean(context.Context) {
 	b.httpClient.CloseIdleConnections()
 }
 
-// connections keeps the connection of each integration.
-type connections struct {
-	mu     sync.Mutex
-	byName map[string]*connection
-}
-
-// get returns the connection made from this revision of the integration.
-func (c *connections) get(in *integration) *connection {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if conn := c.byName[in.Name]; conn != nil && conn.revision == in.Revision {
-		return conn
-	}
-	return nil
-}
-
-func (c *connections) put(name string, conn *connection) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byName == nil {
-		c.byName = make(map[string]*connection)
-	}
-	c.byName[name] = conn
-}
-
-func (c *connections) drop(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.byName, name)
-}
-
-func (c *connections) dropAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.byName)
-}
-
-// connect returns the integration's connection, made now if need be.
-func (b *backend) connect(ctx context.Context, s logical.Storage, name string) (*connection, error) {
-	in, err := b.integrationCache.get(ctx, s, name)
-	if err != nil {
-		return nil, storageError{err}
-	}
-	if in == nil {
-		return nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)
-	}
-	if conn := b.connections.get(in); conn != nil {
-		return conn, nil
-	}
-	conn, err := newConnection(ctx, in, b.httpClient)
-	if err != nil {
-		return nil, err
-	}
-	b.connections.put(name, conn)
-	return conn, nil
-}
-
 const backendHelp = `
 The AWS IAM secrets engine makes a new IAM user for every lease and deletes it
 when the lease ends.

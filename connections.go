@@ -1,0 +1,117 @@
+package awsiam
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/singleflight"
+)
+
+// connectTimeout bounds the making of a connection, which asks AWS at most who
+// the credentials belong to. It leaves time for the user it is made for.
+const connectTimeout = 30 * time.Second
+
+// connections keeps the connection of each integration, made from one revision
+// of it. No lock is held while one is being made.
+type connections struct {
+	mu     sync.Mutex
+	byName map[string]*connectionSlot
+	// making lets one be made at a time, however many requests wait for it.
+	making singleflight.Group
+}
+
+// connectionSlot is where a connection is put once it is made.
+type connectionSlot struct {
+	revision string
+	conn     *connection // nil until then
+}
+
+// get returns the connection made from this revision of the integration.
+func (c *connections) get(in *integration) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slot := c.byName[in.Name]; slot != nil && slot.revision == in.Revision {
+		return slot.conn
+	}
+	return nil
+}
+
+// reserve makes the slot for a connection that is about to be made, and returns
+// the connection if there is one.
+func (c *connections) reserve(in *integration) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slot := c.byName[in.Name]; slot != nil && slot.revision == in.Revision {
+		return slot.conn
+	}
+	if c.byName == nil {
+		c.byName = make(map[string]*connectionSlot)
+	}
+	c.byName[in.Name] = &connectionSlot{revision: in.Revision}
+	return nil
+}
+
+// fill keeps the connection, unless the integration was changed or deleted while
+// it was being made: nothing would ever drop it, and it holds a secret key.
+func (c *connections) fill(name string, conn *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slot := c.byName[name]; slot != nil && slot.revision == conn.revision {
+		slot.conn = conn
+	}
+}
+
+func (c *connections) drop(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byName, name)
+}
+
+func (c *connections) dropAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.byName)
+}
+
+// connect returns the integration's connection, made now if need be.
+func (b *backend) connect(ctx context.Context, s logical.Storage, name string) (*connection, error) {
+	in, err := b.integrationCache.get(ctx, s, name)
+	if err != nil {
+		return nil, storageError{err}
+	}
+	if in == nil {
+		return nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)
+	}
+	if conn := b.connections.get(in); conn != nil {
+		return conn, nil
+	}
+	return b.makeConnection(ctx, in)
+}
+
+// makeConnection makes the connection for all who wait for it at once. It does
+// not end with one of them, but in time, or with the backend.
+func (b *backend) makeConnection(ctx context.Context, in *integration) (*connection, error) {
+	made := b.connections.making.DoChan(in.Name+"/"+in.Revision, func() (any, error) {
+		// Another flight may have ended since the caller looked.
+		if conn := b.connections.reserve(in); conn != nil {
+			return conn, nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
+		conn, err := newConnection(ctx, in, b.httpClient)
+		if err == nil {
+			b.connections.fill(in.Name, conn)
+		}
+		return conn, err
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case result := <-made:
+		conn, _ := result.Val.(*connection)
+		return conn, result.Err
+	}
+}
