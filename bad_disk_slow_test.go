@@ -162,7 +162,7 @@ func TestReloadWhileStorageHangs(t *testing.T) {
 		n          int
 	}
 	for name, steps := range map[string][]step{
-		"revoke": {{"get", userPrefix, 2}, {"get", integrationPrefix, 1}, {"delete", userPrefix, 1}},
+		"revoke": {{"get", userPrefix, 1}, {"put", userPrefix, 1}, {"get", integrationPrefix, 1}, {"delete", userPrefix, 1}},
 		"reap":   {{"list", userPrefix, 1}, {"get", userPrefix, 1}, {"get", userPrefix, 2}, {"put", userPrefix, 1}, {"delete", userPrefix, 1}},
 	} {
 		for _, s := range steps {

@@ -191,7 +191,7 @@ func TestEveryStepOfADeletionGoesWrong(t *testing.T) {
 		table = append(table, awsBreakages(action)...)
 	}
 	table = append(table, storageBreakages("get", userPrefix, 1)...)
-	table = append(table, storageBreakages("get", userPrefix, 2)...)
+	table = append(table, storageBreakages("put", userPrefix, 1)...) // condemned
 	table = append(table, storageBreakages("get", integrationPrefix, 1)...)
 	table = append(table, storageBreakages("delete", userPrefix, 1)...)
 	ages := map[string]time.Duration{"young": 0, "settled": 10 * time.Minute}

@@ -187,7 +187,7 @@ func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role)
 		// Bearing the user's name, it is as unguessable: see deletion.proves.
 		u.PolicyName = username
 	}
-	added, err := b.addUser(ctx, req.Storage, u)
+	added, err := b.addDrawnUser(ctx, req.Storage, u)
 	if err == nil && !added {
 		err = refuse("the user name %q was drawn twice: make %s more random", u.Username, fieldUsernameTemplate)
 	}

@@ -91,7 +91,8 @@ func TestCredsTellsWhatARetryCanMend(t *testing.T) {
 	}
 }
 
-// A name that was drawn before must not overwrite the record of its user.
+// A name that was drawn before must not overwrite the record of its user, whether
+// or not the reaper knows all names. Break it by having mayKnow ask for none.
 func TestCredsRefusesANameOnRecord(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	l := e.issue("app", nil)
@@ -99,6 +100,8 @@ func TestCredsRefusesANameOnRecord(t *testing.T) {
 	require.NoError(t, err)
 	r.UsernameTemplate = l.username() // past the check of the write
 	require.NoError(t, e.b.putRole(t.Context(), e.storage, r))
+	e.refused(logical.ReadOperation, "creds/app", nil, "drawn twice", "username_template")
+	e.reap()
 	e.refused(logical.ReadOperation, "creds/app", nil, "drawn twice", "username_template")
 	require.NoError(t, e.revoke(l))
 	e.requireNothingLeft()

@@ -123,23 +123,35 @@ func (b *backend) secretIAMUserRevoke(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	u, err := getUser(ctx, req.Storage, lease.User.Username)
-	if errors.Is(err, errDamaged) {
-		// The lease has all that a deletion needs.
-		b.Logger().Error("a damaged record is replaced by what the lease knows", "username", lease.User.Username, "error", err)
-		u = &userRecord{Version: recordVersion, issuedUser: lease.User, State: stateDeleting, NextAttempt: b.now()}
-		err = b.storeUser(ctx, req.Storage, u)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if u == nil || u.AccessKeyID != lease.User.AccessKeyID {
-		// The record is removed only when its user is confirmed gone, so it is:
-		// the reaper came first. A record with another key is another user's.
-		return nil, nil
-	}
-	if err := b.retire(ctx, req.Storage, u.Username); err != nil {
-		return nil, fmt.Errorf("user %q of role %q is not confirmed deleted: %s", u.Username, u.Role, describe(err))
+	if err := b.retireLeased(ctx, req.Storage, lease.User); err != nil {
+		return nil, fmt.Errorf("user %q of role %q is not confirmed deleted: %s", lease.User.Username, lease.User.Role, describe(err))
 	}
 	return nil, nil
+}
+
+// retireLeased deletes the user of a lease. The record is read once, in retireIf:
+// where there is none its user is confirmed gone, as when the reaper came first,
+// and so it is where there is another user's, with another key.
+func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issuedUser) error {
+	leased := func(u *userRecord) bool { return u.AccessKeyID == user.AccessKeyID }
+	err := b.retireIf(ctx, s, user.Username, leased)
+	switch {
+	case errors.Is(err, errDamaged):
+		// The lease has all that a deletion needs.
+		b.Logger().Error("a damaged record is replaced by what the lease knows", "username", user.Username, "error", err)
+		record := &userRecord{Version: recordVersion, issuedUser: user, State: stateDeleting, NextAttempt: b.now()}
+		if err := b.storeUser(ctx, s, record); err != nil {
+			return err
+		}
+		return b.retire(ctx, s, user.Username)
+	case errors.Is(err, errSpared):
+		// For this lease, or for one of an earlier user of the name that was revoked
+		// in the same moment and decided for both.
+		u, err := getUser(ctx, s, user.Username)
+		if err != nil || u == nil || !leased(u) {
+			return err
+		}
+		return b.retire(ctx, s, user.Username)
+	}
+	return err
 }

@@ -1,6 +1,9 @@
 package awsiam
 
 import (
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -225,4 +228,32 @@ func TestADeposedNodeDeletesNobody(t *testing.T) {
 	e.reap()
 	require.Empty(t, e.aws.Calls())
 	require.Len(t, e.issuedUsers(), 1)
+}
+
+// The lease of an earlier user of the name is revoked while that of the present
+// one is: what is decided about the first must not be taken for the second's.
+// Break it by returning nil for errSpared in retireLeased.
+func TestRevocationsOfTwoUsersOfANameAtOnce(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	earlier := issuedUser{Username: l.username(), Role: "app", AccessKeyID: "AKIAIOSFODNN7EXAMPLE"}
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	e.storage.on(func(string, string) (bool, error) {
+		once.Do(func() { close(reached); <-goOn }) // it is reading the record
+		return true, nil
+	})
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- e.b.retireLeased(t.Context(), e.storage, earlier) }()
+	<-reached
+	go func() { second <- e.revoke(l) }()
+	require.Eventually(t, func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return strings.Count(string(stacks), "singleflight.(*Group).Do(") == 2 // the second waits for the first
+	}, patience, time.Millisecond)
+	close(goOn)
+	require.NoError(t, <-first)
+	require.NoError(t, <-second)
+	e.requireNothingLeft()
 }

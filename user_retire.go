@@ -21,11 +21,20 @@ const (
 	maxRefusedPause = time.Hour
 )
 
+// errSpared says that the record is of another user than was meant.
+var errSpared = errors.New("the record is another user's")
+
 // retire deletes the IAM user of a record and then the record. A failure is
 // noted in the record, and the reaper tries again.
 func (b *backend) retire(ctx context.Context, s logical.Storage, username string) error {
+	return b.retireIf(ctx, s, username, func(*userRecord) bool { return true })
+}
+
+// retireIf is retire for a record that is meant. It returns errSpared for one that
+// is not, also if it was not what another caller meant whose work this one shares.
+func (b *backend) retireIf(ctx context.Context, s logical.Storage, username string, meant func(*userRecord) bool) error {
 	return b.alone(ctx, username, deleteTimeout, func(ctx context.Context) error {
-		u, err := b.condemn(ctx, s, username)
+		u, err := b.condemn(ctx, s, username, meant)
 		if err != nil || u == nil {
 			return err
 		}
@@ -47,8 +56,11 @@ func (b *backend) retire(ctx context.Context, s logical.Storage, username string
 // and returns the record. Only the active node can write. One that was deposed
 // while it slept still takes leases and records as it knew them, finds that a
 // lease has run out which was renewed elsewhere, and is stopped here.
-func (b *backend) condemn(ctx context.Context, s logical.Storage, username string) (condemned *userRecord, err error) {
+func (b *backend) condemn(ctx context.Context, s logical.Storage, username string, meant func(*userRecord) bool) (condemned *userRecord, err error) {
 	err = b.changeUser(ctx, s, username, func(u *userRecord) (bool, error) {
+		if u != nil && !meant(u) {
+			return false, errSpared
+		}
 		condemned = u
 		if u == nil || u.State == stateDeleting {
 			return false, nil

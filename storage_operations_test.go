@@ -1,0 +1,90 @@
+package awsiam
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What a request costs in storage is pinned: on integrated storage each write is
+// agreed on by a majority of the nodes, and each operation crosses to Vault and back.
+
+// operationsOf adds up; those that were not seen are left out.
+func operationsOf(kinds ...map[string]int) map[string]int {
+	sum := make(map[string]int)
+	for _, kind := range kinds {
+		for operation, n := range kind {
+			sum[operation] += n
+		}
+	}
+	return sum
+}
+
+var (
+	// A user's record is looked for under its name, written, read again lest the
+	// reaper has given the creation up, and written as active.
+	coldIssue = map[string]int{"get users": 2, "put users": 2}
+	// Once the reaper has listed all records a new name needs no looking.
+	warmIssue = map[string]int{"get users": 1, "put users": 2}
+	renewal   = map[string]int{"get users": 1, "put users": 1}
+	// The write tells a deposed leader from the active node.
+	revocation       = map[string]int{"get users": 1, "put users": 1, "delete users": 1}
+	readsRole        = map[string]int{"get roles": 1}
+	readsIntegration = map[string]int{"get config": 1}
+)
+
+// Break it by reading a role or an integration past its cache, by reading the
+// record in the revocation before condemn does, or by having mayKnow say yes.
+func TestStorageOperationsOfALease(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.b.reaper.done.Wait() // what writing the integration has begun
+	operations := e.countOperations()
+
+	l := e.issue("app", nil)
+	require.Equal(t, operationsOf(coldIssue, readsRole, readsIntegration), operations())
+	_, err := e.renew(l, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, renewal, operations())
+	require.NoError(t, e.revoke(l))
+	require.Equal(t, revocation, operations())
+
+	e.reap() // learns all names
+	operations()
+	for range 3 {
+		l = e.issue("app", nil)
+		require.Equal(t, warmIssue, operations())
+		_, err = e.renew(l, time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, renewal, operations())
+		require.NoError(t, e.revoke(l))
+		require.Equal(t, revocation, operations())
+	}
+}
+
+// After a restart, which is where the first of a mass of revocations come from.
+func TestStorageOperationsOfALeaseOfAnEarlierProcess(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	operations := e.countOperations()
+	first, second := e.issue("app", nil), e.issue("app", nil)
+
+	e.start()
+	operations()
+	_, err := e.renew(first, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, operationsOf(renewal, readsRole), operations())
+	require.NoError(t, e.revoke(first))
+	require.Equal(t, operationsOf(revocation, readsIntegration), operations())
+	require.NoError(t, e.revoke(second))
+	require.Equal(t, revocation, operations())
+}
+
+// A revocation that comes again, as Vault's own next attempt does.
+func TestStorageOperationsOfARepeatedRevocation(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	require.NoError(t, e.revoke(l))
+	operations := e.countOperations()
+	require.NoError(t, e.revoke(l))
+	require.Equal(t, map[string]int{"get users": 1}, operations())
+}
