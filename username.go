@@ -8,6 +8,7 @@ import (
 	"math"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/template"
@@ -48,11 +49,40 @@ type usernameData struct {
 // newUsername renders the template, or the default one if it is empty, and
 // checks that IAM would take the result.
 func newUsername(usernameTemplate, roleName string) (string, error) {
-	t, err := parseUsernameTemplate(usernameTemplate)
+	t, err := parsedTemplates.get(usernameTemplate)
 	if err != nil {
 		return "", err
 	}
 	return renderUsername(t, roleName)
+}
+
+// maxParsedTemplates is far beyond the number of templates that a mount uses.
+const maxParsedTemplates = 100
+
+// templateMemo remembers templates by their text. Parsed, they never change and
+// serve any number of requests at once.
+type templateMemo struct {
+	mu     sync.Mutex
+	parsed map[string]template.StringTemplate
+}
+
+var parsedTemplates = templateMemo{parsed: make(map[string]template.StringTemplate)}
+
+func (m *templateMemo) get(text string) (template.StringTemplate, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t, ok := m.parsed[text]; ok {
+		return t, nil
+	}
+	t, err := parseUsernameTemplate(text)
+	if err != nil {
+		return t, err
+	}
+	if len(m.parsed) >= maxParsedTemplates {
+		clear(m.parsed)
+	}
+	m.parsed[text] = t
+	return t, nil
 }
 
 func parseUsernameTemplate(text string) (template.StringTemplate, error) {

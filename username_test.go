@@ -1,10 +1,12 @@
 package awsiam
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/helper/template"
 	"github.com/stretchr/testify/require"
 )
 
@@ -137,4 +139,19 @@ func TestRenderedNameIsChecked(t *testing.T) {
 		}
 		require.ErrorContains(t, err, says)
 	}
+}
+
+// Templates are parsed once, and not as many kept as there ever were. Break it by
+// not clearing what was parsed, or by keeping nothing.
+func TestParsedTemplatesAreBounded(t *testing.T) {
+	m := templateMemo{parsed: make(map[string]template.StringTemplate)}
+	for i := range 3*maxParsedTemplates + 1 {
+		_, err := m.get(fmt.Sprintf("{{ random 20 }}-%d", i))
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(m.parsed), maxParsedTemplates)
+	}
+	require.Len(t, m.parsed, 1)
+	_, err := m.get("{{")
+	require.Error(t, err)
+	require.Len(t, m.parsed, 1)
 }
