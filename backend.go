@@ -78,7 +78,7 @@ func newBackend(uuid string) *backend {
 		userLocks:    locksutil.CreateLocks(),
 		now:          time.Now,
 
-		roleCache:         newCache(getRole),
+		roleCache:         newCache(loadRole),
 		integrationCache:  newCache(getIntegration),
 		integrationWrites: locksutil.CreateLocks(),
 	}

@@ -77,8 +77,8 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 		return logical.ErrorResponse("%s: there is no role %q: write %s%s first", fieldRole, name, rolePrefix, name), nil
 	}
 	terms, err := b.leaseTerms(r, d)
-	if err == nil {
-		err = r.checkSize() // a role that an older plugin stored was not checked with all that counts now
+	if err == nil && !r.fits {
+		err = r.checkSize()
 	}
 	if err != nil {
 		return storedOrRefused(err)

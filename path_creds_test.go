@@ -226,3 +226,20 @@ func (e *env) readUntil(deadline time.Time, mu *sync.Mutex, leases map[string]le
 	}
 	return nil
 }
+
+// A role of an older plugin may not have room for the expiry statement. AWS is not
+// asked to make a user that could not be given its policy. Break it by taking the
+// check out of credsIssue, or by having loadRole take every role for fitting.
+func TestCredsRefusesARoleThatDoesNotFit(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	r, err := getRole(t.Context(), e.storage, "app")
+	require.NoError(t, err)
+	r.PolicyDocument = strings.Replace(testPolicy, "iam:ListGroups", "iam:"+strings.Repeat("x", maxInlinePolicySize-150), 1)
+	require.NoError(t, e.b.putRole(t.Context(), e.storage, r)) // past the check of the write
+	for range 2 {                                              // read, and from memory
+		e.refused(logical.ReadOperation, "creds/app", nil, "policy_document", "2048", "enforce_expiry=false")
+	}
+	require.Empty(t, e.aws.Calls())
+	e.write("roles/app", map[string]any{"enforce_expiry": false})
+	require.NoError(t, e.revoke(e.issue("app", nil)))
+}

@@ -55,6 +55,9 @@ type role struct {
 
 	// EnforceExpiry has AWS deny everything to a user after its deadline.
 	EnforceExpiry bool `json:"enforce_expiry"`
+
+	// fits says that checkSize was asked, and found nothing.
+	fits bool
 }
 
 func newRole(name string) *role {
@@ -285,6 +288,17 @@ func getRole(ctx context.Context, s logical.Storage, name string) (*role, error)
 		return nil, fmt.Errorf("%w: decoding role %q: %w", errDamagedRole, name, err)
 	}
 	return r, nil
+}
+
+// loadRole is getRole for the cache: what depends on the role alone is found out
+// once, and not for each user.
+func loadRole(ctx context.Context, s logical.Storage, name string) (*role, error) {
+	r, err := getRole(ctx, s, name)
+	if r != nil {
+		// One that an older plugin stored was not checked with all that counts now.
+		r.fits = r.checkSize() == nil
+	}
+	return r, err
 }
 
 func (b *backend) putRole(ctx context.Context, s logical.Storage, r *role) error {
