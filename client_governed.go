@@ -47,9 +47,12 @@ func governed(account *governor.Governor) func(*iam.Options) {
 
 func outcome(err error) governor.Outcome {
 	var answer smithy.APIError
+	var other *smithy.OperationError
 	switch {
 	case err == nil:
 		return governor.Admitted
+	case errors.As(err, &other):
+		return governor.Unanswered // of the session that the call was to be signed with: STS's answer
 	case throttled(err):
 		return governor.Throttled
 	case errors.As(err, &answer):

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/smithy-go"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -105,6 +106,11 @@ func TestOutcome(t *testing.T) {
 	conn, err := e.b.connect(t.Context(), e.storage, "default")
 	require.NoError(t, err)
 	api := conn.iam
+	outcome := func(err error) governor.Outcome { // what the client wraps is what the governor sees
+		var operation *smithy.OperationError
+		require.ErrorAs(t, err, &operation)
+		return outcome(operation.Err)
+	}
 	_, err = api.CreateUser(t.Context(), &iam.CreateUserInput{UserName: new(string)})
 	require.Equal(t, governor.Admitted, outcome(err), "AWS refused it, having let it in: %v", err)
 	e.aws.Inject(awsfake.Fault{Code: "Throttling", Count: 2})
@@ -113,6 +119,13 @@ func TestOutcome(t *testing.T) {
 	e.aws.Inject(awsfake.Fault{LostBefore: true, Count: 2})
 	_, err = api.ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{})
 	require.Equal(t, governor.Unanswered, outcome(err))
+}
+
+// TestOutcomeOfASession: a call that a session could not be had for, to sign it
+// with, has not been seen by IAM, whatever STS said.
+func TestOutcomeOfASession(t *testing.T) {
 	require.Equal(t, governor.Admitted, outcome(nil))
-	require.Equal(t, governor.Unanswered, outcome(fmt.Errorf("no route")))
+	require.Equal(t, governor.Unanswered, outcome(errors.New("no route")))
+	denied := &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &smithy.GenericAPIError{Code: "Throttling"}}
+	require.Equal(t, governor.Unanswered, outcome(fmt.Errorf("get identity: %w", denied)))
 }

@@ -230,7 +230,7 @@ func (b *backend) activateUser(ctx context.Context, s logical.Storage, u *userRe
 // undo deletes what a failed creation has left. The reaper goes on where that
 // is not possible now.
 func (b *backend) undo(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error) {
-	outOfTime := errors.Is(ctx.Err(), context.DeadlineExceeded)
+	outOfTime := errors.Is(ctx.Err(), context.DeadlineExceeded) || noAnswer(context.WithoutCancel(ctx), cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if err := b.undoUser(ctx, s, conn, u, cause, outOfTime); err != nil {

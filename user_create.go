@@ -48,7 +48,7 @@ func (e errNothingDone) Unwrap() error { return e.error }
 // run makes the user and everything it needs: one call, then all others at
 // once. Whatever error it returns, but for errNothingDone, the user may exist.
 func (c *creation) run(ctx context.Context) error {
-	ctx = governor.WithTask(ctx, governor.Creating)
+	ctx = governor.WithTask(ctx, governor.Creating, time.Now())
 	if err := c.createUser(ctx); err != nil {
 		return err
 	}

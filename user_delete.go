@@ -60,7 +60,13 @@ var (
 )
 
 func (d *deletion) run(ctx context.Context) error {
-	ctx = governor.WithTask(ctx, governor.Deleting)
+	// What has failed before keeps its place in the line, or it would be passed by
+	// what comes later, and run out of time again.
+	since := d.user.FailedSince
+	if since.IsZero() {
+		since = d.now()
+	}
+	ctx = governor.WithTask(ctx, governor.Deleting, since)
 	d.name = cmp.Or(d.user.RenamedTo, d.user.Username)
 	err := d.delete(ctx)
 	for range maxMoves {
@@ -99,7 +105,17 @@ func (d *deletion) delete(ctx context.Context) error {
 	case hasCode(err, codeDeleteConflict):
 		err = fmt.Errorf("user %q cannot be deleted: %w", d.name, err)
 	}
+	if noAnswer(ctx, err) {
+		return errors.Join(err, d.blocked) // nothing says that it cannot be deleted
+	}
 	return d.contain(ctx, errors.Join(err, d.blocked))
+}
+
+// noAnswer says whether a call came to nothing for want of time or of room under
+// AWS's rate, so that AWS has said nothing about it.
+func noAnswer(ctx context.Context, err error) bool {
+	var busy *governor.BusyError
+	return errors.As(err, &busy) || throttled(err) || ctx.Err() != nil
 }
 
 // keepProof puts on record that the user is ours, before nothing is left on the

@@ -99,7 +99,15 @@ func call(ctx context.Context, g *Governor, c *cloud) error {
 
 // remove deletes a user: two calls at once, then one more.
 func remove(ctx context.Context, g *Governor, c *cloud) error {
-	ctx = WithTask(ctx, Deleting)
+	return removeSince(ctx, g, c, time.Time{})
+}
+
+// removeSince is remove for what has failed before, at that time.
+func removeSince(ctx context.Context, g *Governor, c *cloud, since time.Time) error {
+	if since.IsZero() {
+		since = time.Now()
+	}
+	ctx = WithTask(ctx, Deleting, since)
 	if err := both(ctx, g, c); err != nil {
 		return err
 	}
@@ -108,7 +116,7 @@ func remove(ctx context.Context, g *Governor, c *cloud) error {
 
 // create makes a user: one call, then two at once.
 func create(ctx context.Context, g *Governor, c *cloud) error {
-	ctx = WithTask(ctx, Creating)
+	ctx = WithTask(ctx, Creating, time.Now())
 	if err := call(ctx, g, c); err != nil {
 		return err
 	}

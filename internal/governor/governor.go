@@ -34,8 +34,14 @@ const (
 const (
 	// deletionsPerCreation is the weight of deletions where both kinds wait.
 	deletionsPerCreation = 9
-	// callsPerCreation is what is reckoned with for a user that is about to be made.
+	// callsPerCreation is what is reckoned with for a user that is about to be
+	// made, and margin by how much longer than reckoned its calls may have to wait.
 	callsPerCreation = 3
+	margin           = 1.25
+	// callsPerDeletion is the same for a user that is about to be deleted.
+	callsPerDeletion = 3
+	// lately is for how long throttling counts as the reason of a wait.
+	lately = time.Minute
 )
 
 // Outcome is how AWS answered a call.
@@ -54,41 +60,57 @@ const (
 // Task is work that takes several calls, such as a user's deletion.
 type Task struct {
 	class Class
-	order uint64 // among all tasks
-	begun bool   // a call of it was let go
+	since time.Time // see WithTask
+	order uint64    // among those of the same time
+	begun bool      // a call of it was let go
 }
 
 var tasks atomic.Uint64 // begun so far
 
 type taskKey struct{}
 
-// WithTask returns a context whose calls belong to a new task.
-func WithTask(ctx context.Context, class Class) context.Context {
-	return context.WithValue(ctx, taskKey{}, newTask(class))
+// WithTask returns a context whose calls belong to a new task. Since is when the
+// work was first asked for: what has been tried before keeps its place.
+func WithTask(ctx context.Context, class Class, since time.Time) context.Context {
+	return context.WithValue(ctx, taskKey{}, newTask(class, since))
 }
 
-func newTask(class Class) *Task { return &Task{class: class, order: tasks.Add(1)} }
+func newTask(class Class, since time.Time) *Task {
+	return &Task{class: class, since: since, order: tasks.Add(1)}
+}
+
+// before says whether the task comes before another of its class.
+func (t *Task) before(other *Task) bool {
+	if t.since.Equal(other.since) {
+		return t.order < other.order
+	}
+	return t.since.Before(other.since)
+}
 
 // taskOf is the context's task; a call that belongs to none is one by itself.
 func taskOf(ctx context.Context) *Task {
 	if task, ok := ctx.Value(taskKey{}).(*Task); ok {
 		return task
 	}
-	return newTask(Creating)
+	return newTask(Creating, time.Now())
 }
 
 // BusyError says that a call was not made, because its turn did not come, or
 // would not have come, in time.
 type BusyError struct {
-	Rate    float64 // calls a second that AWS admits at present; 0 if not known
-	Waiting int     // calls that wait for their turn
-	cause   error
+	Rate      float64 // calls a second that AWS admits at present; 0 if not known
+	Waiting   int     // calls that wait for their turn
+	throttled bool    // AWS has lately refused calls for their rate
+	cause     error
 }
 
 // Error implements error.
 func (e *BusyError) Error() string {
-	if e.Rate == 0 {
+	switch {
+	case !e.throttled:
 		return fmt.Sprintf("AWS answers too slowly: %d calls wait for the end of others; try again later", e.Waiting)
+	case e.Rate == 0:
+		return fmt.Sprintf("too many calls for AWS's rate limit: %d wait for their turn; try again later", e.Waiting)
 	}
 	return fmt.Sprintf("too many calls for AWS's rate limit: %d wait for their turn, at about %.1f a second; try again later", e.Waiting, e.Rate)
 }
@@ -120,6 +142,9 @@ type Governor struct {
 // workers, which is what holds back the rest, and gives a lease up after six
 // attempts.
 func (g *Governor) Acquire(ctx context.Context) (done func(Outcome), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	w := &waiter{task: taskOf(ctx), turn: make(chan struct{})}
 	g.mu.Lock()
 	if err := g.hopeless(ctx, w.task); err != nil {
@@ -165,24 +190,27 @@ func (g *Governor) hopeless(ctx context.Context, task *Task) error {
 	if task.class != Creating || task.begun || !bounded || rate <= 0 {
 		return nil
 	}
-	if len(g.waiting[Deleting]) > 0 {
-		rate /= deletionsPerCreation + 1
-	}
-	ahead := 0
+	calls := callsPerCreation
 	for _, w := range g.waiting[Creating] {
-		if w.task.order < task.order {
-			ahead++
+		switch {
+		case !w.task.before(task):
+		case w.task.begun:
+			calls++
+		default:
+			calls += callsPerCreation
 		}
 	}
-	calls := float64((ahead + 1) * callsPerCreation)
-	if now.Add(time.Duration(calls / rate * float64(time.Second))).Before(deadline) {
+	// As many turns as deletions have in between, if there are as many.
+	calls += min(calls*deletionsPerCreation, callsPerDeletion*len(g.waiting[Deleting]))
+	if now.Add(seconds(float64(calls) * margin / rate)).Before(deadline) {
 		return nil
 	}
 	return g.busy(nil)
 }
 
 func (g *Governor) busy(cause error) error {
-	e := &BusyError{Rate: g.pace.rate(time.Now()), cause: cause}
+	now := time.Now()
+	e := &BusyError{Rate: g.pace.rate(now), throttled: now.Sub(g.pace.throttledAt) < lately, cause: cause}
 	for _, line := range g.waiting {
 		e.Waiting += len(line)
 	}

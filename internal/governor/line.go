@@ -18,7 +18,7 @@ type line []*waiter
 func (l line) Len() int { return len(l) }
 
 // Less implements sort.Interface.
-func (l line) Less(i, j int) bool { return l[i].task.order < l[j].task.order }
+func (l line) Less(i, j int) bool { return l[i].task.before(l[j].task) }
 
 // Swap implements sort.Interface.
 func (l line) Swap(i, j int) {

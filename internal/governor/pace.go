@@ -23,8 +23,6 @@ const (
 	// probePause lets AWS's bucket fill a little after the first throttled call,
 	// so that there is something to measure.
 	probePause = 250 * time.Millisecond
-	// shortestMeasure is the shortest time over which a rate is believed.
-	shortestMeasure = 200 * time.Millisecond
 
 	// The pace after a throttled call follows the curve of CUBIC (RFC 9438): it
 	// begins under what AWS was measured to admit, by caution, so that AWS's
@@ -42,6 +40,10 @@ const (
 	// on average for AWS's bucket to have been full for a while: it then admitted
 	// less than it would have.
 	overflow = 1.5
+	// slowest is the lowest pace, in calls a second. Others who share the account
+	// may keep its bucket empty, which looks as if AWS admitted nothing; asking
+	// now and then gets the engine its part, and shows soon when that is over.
+	slowest = 2
 	// backOff is what remains of the pace where it is too high and nothing could
 	// be measured.
 	backOff = 0.8
@@ -58,13 +60,13 @@ const (
 // measures the rate, whatever the size of the bucket, as long as it was never
 // full in between.
 type pace struct {
-	limit float64 // of the calls under way; see window
+	windowSize float64 // see window
 
-	measured float64       // calls a second that AWS was last seen to admit; 0: no limit is known
-	period   time.Duration // of the curve
-	event    time.Time     // when AWS last began to throttle
-	resume   time.Time     // no call goes before
-	tokens   *rate.Limiter
+	measured    float64       // calls a second that AWS was last seen to admit; 0: no limit is known
+	period      time.Duration // of the curve
+	throttledAt time.Time     // when AWS last began to throttle
+	probeFrom   time.Time     // no call goes before
+	tokens      *rate.Limiter
 
 	// The measurement under way: since when, what AWS has admitted, and whether
 	// there were always calls waiting.
@@ -77,10 +79,10 @@ type pace struct {
 
 // window is how many calls may be under way.
 func (p *pace) window() int {
-	if p.limit == 0 {
-		p.limit = firstWindow
+	if p.windowSize == 0 {
+		p.windowSize = firstWindow
 	}
-	return int(p.limit)
+	return int(p.windowSize)
 }
 
 // rate is how many calls a second may go now; 0 if there is no limit.
@@ -88,16 +90,16 @@ func (p *pace) rate(now time.Time) float64 {
 	if p.measured == 0 {
 		return 0
 	}
-	x := (now.Sub(p.event) - p.period).Seconds() / p.period.Seconds()
+	x := (now.Sub(p.throttledAt) - p.period).Seconds() / p.period.Seconds()
 	return p.measured * (1 + caution*x*x*x)
 }
 
 // admit takes a token for a call, or returns how long to wait for one.
 func (p *pace) admit(now time.Time) time.Duration {
-	if pause := p.resume.Sub(now); pause > 0 {
+	if pause := p.probeFrom.Sub(now); pause > 0 {
 		return pause
 	}
-	if now.Sub(p.event) > forgetPeriods*p.period {
+	if now.Sub(p.throttledAt) > forgetPeriods*p.period {
 		p.measured = 0
 	}
 	perSecond := p.rate(now)
@@ -117,8 +119,8 @@ func (p *pace) learn(began, now time.Time, outcome Outcome) {
 	switch {
 	case outcome == Admitted:
 		p.admitted++
-		p.limit = min(p.limit+windowGrowth, maxWindow)
-	case outcome == Throttled && began.After(p.event):
+		p.windowSize = min(p.windowSize+windowGrowth, maxWindow)
+	case outcome == Throttled && began.After(p.throttledAt):
 		p.slowDown(now)
 	}
 	// A call that was under way when AWS began to throttle says nothing new.
@@ -127,17 +129,16 @@ func (p *pace) learn(began, now time.Time, outcome Outcome) {
 // slowDown is called when AWS has begun to throttle: its bucket is empty.
 func (p *pace) slowDown(now time.Time) {
 	measurable := p.measure(now)
-	p.event = now
+	p.throttledAt = now
 	if !measurable || now.Sub(p.since) >= p.period {
 		p.since, p.admitted, p.gapless = now, 0, true
 	}
 	if p.measured == 0 {
-		p.limit, p.resume = probeWindow, now.Add(probePause)
+		p.windowSize, p.probeFrom = probeWindow, now.Add(probePause)
 		return
 	}
 	p.tokens = rate.NewLimiter(rate.Limit(p.measured), 1)
 	p.tokens.AllowN(now, 1) // empty, as AWS's own
-	p.resume = now.Add(seconds(2 / p.measured))
 }
 
 // measure works out what AWS admits. It returns false if the measurement under
@@ -146,7 +147,7 @@ func (p *pace) measure(now time.Time) bool {
 	elapsed, pace := now.Sub(p.since), p.rate(now)
 	measurable := p.gapless && !p.since.IsZero()
 	switch {
-	case measurable && elapsed >= shortestMeasure && p.admitted > 0:
+	case measurable && p.admitted > 0:
 		p.measured, p.period = float64(p.admitted)/elapsed.Seconds(), elapsed
 		if pace > overflow*p.measured {
 			// The truth lies between the two.
@@ -157,6 +158,7 @@ func (p *pace) measure(now time.Time) bool {
 		p.measured, p.period = min(pace, p.measured)*backOff, 0
 	}
 	if p.measured > 0 {
+		p.measured = max(p.measured, slowest)
 		p.period = min(max(p.period, seconds(fewCalls/p.measured), shortPeriod), longPeriod)
 	}
 	return measurable
@@ -172,8 +174,8 @@ func (p *pace) rest(now time.Time) {
 
 // wake is called when a call comes.
 func (p *pace) wake(now time.Time) {
-	if p.measured == 0 && !p.rested.IsZero() && now.Sub(p.rested) > quiet {
-		p.limit = firstWindow
+	if !p.rested.IsZero() && now.Sub(p.rested) > quiet {
+		p.windowSize = min(p.windowSize, firstWindow)
 	}
 	p.rested = time.Time{}
 }
