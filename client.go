@@ -86,6 +86,7 @@ type callerIdentity struct {
 // concurrent use; an integration that changes gets a new one.
 type connection struct {
 	iam       iamAPI
+	sts       *sts.Client
 	accountID string
 	revision  string // of the integration it was made from
 }
@@ -118,7 +119,7 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 
 func (in *integration) connection(cfg aws.Config, accountID string) *connection {
 	api := iam.NewFromConfig(cfg, in.iamOptions, governed(in.governor(accountID)))
-	return &connection{iam: api, accountID: accountID, revision: in.Revision}
+	return &connection{iam: api, sts: sts.NewFromConfig(cfg, in.stsOptions), accountID: accountID, revision: in.Revision}
 }
 
 // identify asks AWS who the integration is.

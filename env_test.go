@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"maps"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -178,8 +180,16 @@ func (e *env) must(op logical.Operation, path string, data map[string]any) *logi
 	return resp
 }
 
+// write is must for writing. Leases of roles that it makes do not wait for keys
+// to propagate, unless it is told otherwise.
 func (e *env) write(path string, data map[string]any) *logical.Response {
 	e.t.Helper()
+	if name, ok := strings.CutPrefix(path, rolePrefix); ok && data[fieldPropagationTimeout] == nil {
+		if r, err := getRole(e.t.Context(), e.storage.Storage, name); err == nil && r == nil {
+			data = maps.Clone(data)
+			data[fieldPropagationTimeout] = 0
+		}
+	}
 	return e.must(logical.UpdateOperation, path, data)
 }
 
@@ -204,8 +214,9 @@ func (e *env) refused(op logical.Operation, path string, data map[string]any, te
 
 // lease is a lease as core keeps it.
 type lease struct {
-	data   map[string]any
-	secret *logical.Secret
+	data     map[string]any
+	secret   *logical.Secret
+	warnings []string
 }
 
 func (l lease) username() string { return l.data["username"].(string) }
@@ -225,7 +236,7 @@ func newLease(t *testing.T, resp *logical.Response) lease {
 	secret.InternalData = nil
 	require.NoError(t, json.Unmarshal(encoded, &secret.InternalData))
 	secret.IssueTime = time.Now()
-	return lease{data: resp.Data, secret: &secret}
+	return lease{data: resp.Data, secret: &secret, warnings: resp.Warnings}
 }
 
 func (e *env) revoke(l lease) error {

@@ -22,6 +22,8 @@ const (
 	codeInvalidAction               = "InvalidAction"
 	codeInvalidClientTokenID        = "InvalidClientTokenId"
 	codeNoSuchEntity                = "NoSuchEntity"
+	codeSignatureDoesNotMatch       = "SignatureDoesNotMatch"
+	codeUnrecognizedClient          = "UnrecognizedClientException"
 	// codeUnknown is the SDK's for an error answer that names no code.
 	codeUnknown = "UnknownError"
 )

@@ -20,25 +20,31 @@ const (
 	fieldPolicyName      = "policy_name"
 	fieldLeaseExpiration = "lease_expiration"
 
+	fieldPropagationSeconds = "propagation_seconds"
+
 	// undoTimeout bounds the undoing of a creation that failed, which the
 	// caller waits for; the reaper goes on where it was not enough.
 	undoTimeout = 20 * time.Second
+	// answerTimeout is when the wait for AWS to let a new key in is over in any
+	// case, so that Vault's clients, which wait a minute, have the answer.
+	answerTimeout = createTimeout + 5*time.Second
 	// maxNames is how many user names are tried where each turns out taken.
 	maxNames = 3
 )
 
 func credsResponseFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		fieldAccessKeyID:     {Type: framework.TypeString, Required: true, Description: "Access key id."},
-		fieldSecretAccessKey: {Type: framework.TypeString, Required: true, Description: "Secret access key. It is shown here and nowhere else.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
-		fieldUsername:        {Type: framework.TypeString, Required: true, Description: "Name of the IAM user."},
-		fieldUserID:          {Type: framework.TypeString, Required: true, Description: "Unique id of the IAM user (AIDA…)."},
-		fieldARN:             {Type: framework.TypeString, Required: true, Description: "ARN of the IAM user."},
-		fieldPolicyName:      {Type: framework.TypeString, Required: true, Description: "Name of the user's inline policy; empty for a role with neither policy_document nor enforce_expiry."},
-		fieldLeaseExpiration: {Type: framework.TypeString, Required: true, Description: "End of the lease as of issue, RFC 3339 in UTC. A renewal moves it."},
-		fieldAccountID:       {Type: framework.TypeString, Required: true, Description: "AWS account of the IAM user."},
-		fieldAccessKey:       {Type: framework.TypeString, Required: true, Description: "Same as access_key_id, for tools written for the built-in aws engine."},
-		fieldSecretKey:       {Type: framework.TypeString, Required: true, Description: "Same as secret_access_key, for tools written for the built-in aws engine.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		fieldAccessKeyID:        {Type: framework.TypeString, Required: true, Description: "Access key id."},
+		fieldSecretAccessKey:    {Type: framework.TypeString, Required: true, Description: "Secret access key. It is shown here and nowhere else.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		fieldUsername:           {Type: framework.TypeString, Required: true, Description: "Name of the IAM user."},
+		fieldUserID:             {Type: framework.TypeString, Required: true, Description: "Unique id of the IAM user (AIDA…)."},
+		fieldARN:                {Type: framework.TypeString, Required: true, Description: "ARN of the IAM user."},
+		fieldPolicyName:         {Type: framework.TypeString, Required: true, Description: "Name of the user's inline policy; empty for a role with neither policy_document nor enforce_expiry."},
+		fieldLeaseExpiration:    {Type: framework.TypeString, Required: true, Description: "End of the lease as of issue, RFC 3339 in UTC. A renewal moves it."},
+		fieldAccountID:          {Type: framework.TypeString, Required: true, Description: "AWS account of the IAM user."},
+		fieldAccessKey:          {Type: framework.TypeString, Required: true, Description: "Same as access_key_id, for tools written for the built-in aws engine."},
+		fieldPropagationSeconds: {Type: framework.TypeFloat, Required: true, Description: "How long AWS took to let the key in, or how long that was waited for; 0 if it was not."},
+		fieldSecretKey:          {Type: framework.TypeString, Required: true, Description: "Same as secret_access_key, for tools written for the built-in aws engine.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
 	}
 }
 
@@ -83,9 +89,7 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 	if err != nil {
 		return storedOrRefused(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
-	defer cancel()
-	u, secret, err := b.issueUser(ctx, req, r, terms)
+	made, err := b.issueUser(ctx, req, r, terms)
 	if err != nil {
 		var internal storageError
 		if errors.As(err, &internal) {
@@ -93,7 +97,7 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 		}
 		return awsFailure(fmt.Sprintf("role %q, integration %q: no user could be issued", r.Name, r.Integration), err)
 	}
-	return b.credsResponse(req, u, secret, terms), nil
+	return b.credsResponse(req, made, terms), nil
 }
 
 // leaseTerms are what a lease is granted at issue.
@@ -117,30 +121,45 @@ func (b *backend) leaseTerms(r *role, d *framework.FieldData) (leaseTerms, error
 	return leaseTerms{ttl: granted, maxTTL: maxTTL, warnings: warnings}, err
 }
 
+// issue is a user that is ready to be handed out.
+type issue struct {
+	user   *userRecord
+	secret string
+	propagation
+}
+
 // issueUser makes a user, with its record first. Whatever goes wrong after the
 // record is undone, by the reaper if not here.
-func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, terms leaseTerms) (*userRecord, string, error) {
+func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, terms leaseTerms) (*issue, error) {
+	answerBy := time.Now().Add(answerTimeout)
+	creating, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	for range maxNames {
-		u, conn, err := b.beginUser(ctx, req, r)
+		u, conn, err := b.beginUser(creating, req, r)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		made := &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: terms.maxTTL}
-		err = made.run(ctx)
+		ready := &issue{user: u}
+		err = made.run(creating)
+		if err == nil {
+			ready.secret = made.secret
+			ready.propagation, err = conn.prove(ctx, u.AccessKeyID, made.secret, min(r.PropagationTimeout, time.Until(answerBy)))
+		}
 		if err == nil {
 			err = b.activateUser(ctx, req.Storage, u, terms)
 		}
 		if err == nil {
-			return u, made.secret, nil
+			return ready, nil
 		}
-		b.undo(ctx, req.Storage, conn, u, err)
+		b.undo(creating, req.Storage, conn, u, err)
 		// Somebody else's user has the name; or, after a lost answer, most likely
 		// our own, which the undoing takes care of. Another name serves the caller.
 		if !hasCode(err, codeEntityAlreadyExists) {
-			return nil, "", fmt.Errorf("user %q: %w", u.Username, err)
+			return nil, fmt.Errorf("user %q: %w", u.Username, err)
 		}
 	}
-	return nil, "", refuse("%d user names in a row were taken in the AWS account: make %s more random", maxNames, fieldUsernameTemplate)
+	return nil, refuse("%d user names in a row were taken in the AWS account: make %s more random", maxNames, fieldUsernameTemplate)
 }
 
 // beginUser draws a name and writes the record, while the integration that it
@@ -258,7 +277,8 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 	}))
 }
 
-func (b *backend) credsResponse(req *logical.Request, u *userRecord, secret string, terms leaseTerms) *logical.Response {
+func (b *backend) credsResponse(req *logical.Request, made *issue, terms leaseTerms) *logical.Response {
+	u, secret := made.user, made.secret
 	resp := b.Secret(secretTypeIAMUser).Response(map[string]any{
 		fieldAccessKeyID:     u.AccessKeyID,
 		fieldSecretAccessKey: secret,
@@ -270,10 +290,15 @@ func (b *backend) credsResponse(req *logical.Request, u *userRecord, secret stri
 		fieldAccountID:       u.AccountID,
 		fieldAccessKey:       u.AccessKeyID,
 		fieldSecretKey:       secret,
+
+		fieldPropagationSeconds: made.took.Seconds(),
 	}, leaseData{User: u.issuedUser, TTL: terms.ttl, MaxTTL: terms.maxTTL}.encode())
 	resp.Secret.TTL, resp.Secret.MaxTTL = terms.ttl, terms.maxTTL
 	for _, warning := range terms.warnings {
 		resp.AddWarning(warning)
+	}
+	if made.warning != "" {
+		resp.AddWarning(made.warning)
 	}
 	if req.ClientTokenAccessor == "" {
 		// Only batch tokens have no accessor. Core ends their leases with them,

@@ -19,6 +19,7 @@ const (
 	fieldDefaultTTL             = "default_ttl"
 	fieldMaxTTL                 = "max_ttl"
 	fieldEnforceExpiry          = "enforce_expiry"
+	fieldPropagationTimeout     = "propagation_timeout"
 )
 
 func roleFields() map[string]*framework.FieldSchema {
@@ -35,6 +36,7 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldCredentialType:         {Type: framework.TypeString, Default: credentialTypeIAMUser, Description: "Accepted for moving over from the built-in aws engine; only iam_user."},
 		fieldDefaultTTL:             {Type: framework.TypeDurationSecond, Default: int(defaultTTL.Seconds()), Description: "TTL of a lease whose reader asks for none."},
 		fieldEnforceExpiry:          {Type: framework.TypeBool, Default: true, Description: "Have AWS deny everything to a user, and to the sessions it made for itself, once no lease of it can be alive any more, even if Vault is gone."},
+		fieldPropagationTimeout:     {Type: framework.TypeDurationSecond, Default: int(defaultPropagationTimeout.Seconds()), Description: "How long a reader waits, at most, until AWS lets the new key in. 0: not at all; at most 45s."},
 		fieldMaxTTL:                 {Type: framework.TypeDurationSecond, Description: "Longest that a lease can live, renewals included. Default, or 0: the mount's."},
 	}
 }
@@ -119,6 +121,7 @@ func (b *backend) roleRead(ctx context.Context, req *logical.Request, d *framewo
 		fieldDefaultTTL:             int64(r.DefaultTTL.Seconds()),
 		fieldMaxTTL:                 int64(r.MaxTTL.Seconds()),
 		fieldEnforceExpiry:          r.EnforceExpiry,
+		fieldPropagationTimeout:     int64(r.PropagationTimeout.Seconds()),
 	}}, nil
 }
 
@@ -134,6 +137,7 @@ func (r *role) update(d *framework.FieldData) {
 	setDuration(d, fieldDefaultTTL, &r.DefaultTTL)
 	setDuration(d, fieldMaxTTL, &r.MaxTTL)
 	setField(d, fieldEnforceExpiry, &r.EnforceExpiry)
+	setDuration(d, fieldPropagationTimeout, &r.PropagationTimeout)
 }
 
 func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

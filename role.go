@@ -19,6 +19,10 @@ const (
 	rolePrefix            = "roles/"
 	defaultTTL            = 30 * time.Minute
 	credentialTypeIAMUser = "iam_user"
+	// A new key usually works within a few seconds, at most about 15
+	// (hashicorp/vault#3115).
+	defaultPropagationTimeout = 10 * time.Second
+	maxPropagationTimeout     = 45 * time.Second
 	// longestTTL keeps dates within what times and AWS's policies can hold.
 	longestTTL             = 100 * 365 * 24 * time.Hour
 	maxManagedPolicies     = 20  // IAM's quota of 10 can be raised to 20
@@ -56,6 +60,9 @@ type role struct {
 	// EnforceExpiry has AWS deny everything to a user after its deadline.
 	EnforceExpiry bool `json:"enforce_expiry"`
 
+	// PropagationTimeout bounds the wait until AWS lets a new key in; 0: none.
+	PropagationTimeout time.Duration `json:"propagation_timeout"`
+
 	// fits says that checkSize was asked, and found nothing.
 	fits bool
 }
@@ -65,7 +72,7 @@ func newRole(name string) *role {
 		Name: name, Integration: defaultIntegration, DefaultTTL: defaultTTL,
 		// Empty rather than nil, which would be shown as null.
 		PolicyARNs: []string{}, IAMGroups: []string{}, IAMTags: map[string]string{},
-		EnforceExpiry: true,
+		EnforceExpiry: true, PropagationTimeout: defaultPropagationTimeout,
 	}
 }
 
@@ -111,6 +118,7 @@ func (r *role) validate(in *integration) error {
 		r.validateTags(),
 		r.validateNaming(in),
 		r.validateTTLs(),
+		r.validatePropagationTimeout(),
 	)
 }
 
@@ -236,6 +244,13 @@ func (r *role) validateNaming(in *integration) error {
 		err = refuse("%s (the template is that of integration %q: give the role one of its own, or another name)", err, in.Name)
 	}
 	return errors.Join(append(errs, err)...)
+}
+
+func (r *role) validatePropagationTimeout() error {
+	if r.PropagationTimeout < 0 || r.PropagationTimeout > maxPropagationTimeout {
+		return refuse("%s (%s) must be 0, not to wait, or at most %s: Vault's clients give up after a minute", fieldPropagationTimeout, r.PropagationTimeout, maxPropagationTimeout)
+	}
+	return nil
 }
 
 func (r *role) validateTTLs() error {

@@ -12,6 +12,7 @@ type accessKey struct {
 	who               *principal
 	active            bool
 	created           time.Time
+	lags              bool      // made under a Lag
 	usableFrom        time.Time // later than created under Lag.Key
 	goneAt            time.Time // deleted, and still working until then; zero = not deleted
 	expires           time.Time // sessions only
@@ -36,9 +37,9 @@ func (a *AWS) newKey(prefix string, who *principal, created time.Time) *accessKe
 	return k
 }
 
-// works tells whether the key authenticates, expiry aside.
-func (k *accessKey) works(now time.Time) bool {
-	if !k.goneAt.IsZero() && !now.Before(k.goneAt) || !k.active || now.Before(k.usableFrom) {
+// works tells whether the key authenticates, expiry aside, at a server that learns of it so late.
+func (k *accessKey) works(now time.Time, late time.Duration) bool {
+	if !k.goneAt.IsZero() && !now.Before(k.goneAt) || !k.active || k.lags && now.Before(k.usableFrom.Add(late)) {
 		return false
 	}
 	// A user's sessions outlive its keys, but not the user.
@@ -55,7 +56,7 @@ func (a *AWS) authenticate(r *http.Request, body []byte, sig signature, svc serv
 	a.mu.Lock()
 	now, key := a.now(), a.keys[sig.keyID]
 	var found accessKey
-	usable := key != nil && key.works(now)
+	usable := key != nil && key.works(now, a.lateness(r.RemoteAddr))
 	if usable {
 		found = *key
 	}

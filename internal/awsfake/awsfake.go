@@ -31,6 +31,7 @@ type AWS struct {
 	faults   []*fault
 	random   *rand.Rand
 	lag      Lag
+	serverOf map[string]int // by the client's address; see [Lag]
 	latency  time.Duration
 	rate     float64 // IAM calls a second and account; 0 = unlimited
 	burst    int
@@ -44,6 +45,7 @@ func New() *AWS {
 	return &AWS{
 		accounts: map[string]*Account{},
 		keys:     map[string]*accessKey{},
+		serverOf: map[string]int{},
 		random:   rand.New(rand.NewPCG(1, 1)),
 		log:      callLog{counts: map[string]int{}},
 	}

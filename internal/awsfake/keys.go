@@ -28,7 +28,7 @@ func createAccessKey(q *request) (any, error) {
 		return nil, exceeded("AccessKeysPerUser", maxAccessKeys)
 	}
 	k := q.aws.newKey("AKIA", &principal{acct: q.acct, user: u}, q.now.Truncate(time.Second))
-	k.usableFrom = q.now.Add(q.lag.Key)
+	k.lags, k.usableFrom = q.lag != (Lag{}), q.now.Add(q.lag.Key)
 	u.keys = append(u.keys, k)
 	answer := k.xml()
 	answer.SecretAccessKey = k.secret

@@ -8,7 +8,28 @@ type Lag struct {
 	Key         time.Duration // a new access key is InvalidClientTokenId for so long
 	KeyDeletion time.Duration // a deleted access key goes on working for so long
 	Policy      time.Duration // a user's policy put, attached or removed takes effect so late, directly or through a group
-	User        time.Duration // a new user is answered as not existing for so long, on every call but CreateUser
+	// KeySpread is how much longer a new access key is InvalidClientTokenId to some: AWS has
+	// several servers behind an endpoint, four here, which learn of it one after another. Which of
+	// them answers is up to the connection.
+	KeySpread time.Duration
+	User      time.Duration // a new user is answered as not existing for so long, on every call but CreateUser
+}
+
+// servers is how many answer at an endpoint. Each has as many new connections as the others.
+const servers = 4
+
+// lateness is how much later than the first server the one behind the connection learns of a key;
+// the caller holds the lock.
+func (a *AWS) lateness(remoteAddr string) time.Duration {
+	if a.lag.KeySpread == 0 {
+		return 0
+	}
+	server, known := a.serverOf[remoteAddr]
+	if !known {
+		server = len(a.serverOf) % servers
+		a.serverOf[remoteAddr] = server
+	}
+	return a.lag.KeySpread * time.Duration(server) / (servers - 1)
 }
 
 // SetLag sets how late the effects of calls to come show.

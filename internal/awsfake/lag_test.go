@@ -1,11 +1,13 @@
 package awsfake_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
@@ -24,6 +26,35 @@ func TestKeyLag(t *testing.T) {
 	requireCode(t, "InvalidClientTokenId", w.who(t.Context(), key))
 	w.Advance(lag / 2)
 	require.NoError(t, w.who(t.Context(), key))
+}
+
+// TestKeySpread: the servers behind the endpoint learn of a key one after another.
+func TestKeySpread(t *testing.T) {
+	w := newWorld(t)
+	w.SetLag(awsfake.Lag{Key: lag, KeySpread: lag})
+	w.Account(testAccount).AddUser("/", "bob")
+	client := w.sts(newKey(t, w.root(), "bob"))
+	letIn := func() (n int) {
+		for range 8 {
+			fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			_, err := client.GetCallerIdentity(t.Context(), nil, func(o *sts.Options) { o.HTTPClient = fresh })
+			if err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	require.Zero(t, letIn())
+	w.Advance(lag)
+	require.Equal(t, 2, letIn(), "one server of four")
+	w.Advance(lag - time.Second)
+	require.Equal(t, 6, letIn())
+	w.Advance(time.Second)
+	require.Equal(t, 8, letIn())
+	_, ready := w.Account(testAccount).AddUser("/", "ready")
+	for range 4 {
+		require.NoError(t, w.who(t.Context(), ready), "set-up does not lag")
+	}
 }
 
 func TestKeyDeletionLag(t *testing.T) {

@@ -1,0 +1,171 @@
+package awsiam
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// waitingRole is a role whose leases wait for their keys, so long at most.
+func (e *env) waitingRole(timeout string) {
+	e.t.Helper()
+	e.write("roles/app", map[string]any{"propagation_timeout": timeout})
+}
+
+// hurry has AWS's clock go by a second with each attempt to prove a key,
+// beside the time that really goes by.
+func (e *env) hurry() (stop func()) {
+	return e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Hook: func(awsfake.Call) { e.aws.Advance(time.Second) }})
+}
+
+// authenticates tells how many of so many new connections let the lease's key in.
+func (e *env) authenticates(l lease, connections int) (letIn int) {
+	client := sts.New(sts.Options{
+		Region: "us-east-1", BaseEndpoint: &e.url, Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider(l.data["access_key_id"].(string), l.data["secret_access_key"].(string), ""),
+		HTTPClient:  &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+	})
+	for range connections {
+		if _, err := client.GetCallerIdentity(e.t.Context(), nil); err == nil {
+			letIn++
+		}
+	}
+	return letIn
+}
+
+// TestPropagation: a key that was handed over without a warning is let in by
+// every server of AWS, however long AWS took to let them know.
+//
+// Break it by proving the key once, or over a connection that is kept.
+func TestPropagation(t *testing.T) {
+	for _, lag := range []time.Duration{0, 2 * time.Second, 5 * time.Second, 9 * time.Second} {
+		t.Run(lag.String(), func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			e.waitingRole("45s")
+			stop := e.hurry()
+			e.aws.SetLag(awsfake.Lag{Key: lag, KeySpread: lag})
+			l := e.issue("app", nil)
+			require.Empty(t, l.warnings)
+			require.Positive(t, l.data["propagation_seconds"])
+			stop()
+			require.Equal(t, 8, e.authenticates(l, 8))
+			require.NoError(t, e.revoke(l))
+			e.requireNothingLeft()
+		})
+	}
+}
+
+// TestPropagationTimeout: a key that AWS does not let in before that is handed over
+// all the same, with a warning.
+func TestPropagationTimeout(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.waitingRole("1s")
+	e.aws.SetLag(awsfake.Lag{Key: time.Hour})
+	l := e.issue("app", nil)
+	require.Len(t, l.warnings, 1)
+	require.Contains(t, l.warnings[0], "did not let the access key in 5 times in a row within 1s")
+	require.InDelta(t, 1, l.data["propagation_seconds"], 0.9)
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}
+
+// TestPropagationSTSOutOfReach: the wait ends with the first failure, which the
+// response tells.
+func TestPropagationSTSOutOfReach(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	gone := httptest.NewServer(e.aws)
+	e.write("config", map[string]any{"sts_endpoint": gone.URL})
+	e.waitingRole("45s")
+	gone.Close()
+	l := e.issue("app", nil)
+	require.Len(t, l.warnings, 1)
+	require.Contains(t, l.warnings[0], "whether AWS lets the access key in yet is not known")
+	require.Contains(t, l.warnings[0], "propagation_timeout")
+	require.NotContains(t, l.warnings[0], l.data["secret_access_key"])
+	require.NoError(t, e.revoke(l))
+}
+
+// TestPropagationOff: nothing is asked of STS.
+func TestPropagationOff(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	require.Zero(t, e.aws.Count("GetCallerIdentity"))
+	require.Zero(t, l.data["propagation_seconds"])
+	require.Empty(t, l.warnings)
+}
+
+// TestPropagationPassingFailures: STS's own trouble is waited out, and a refusal
+// of the call by other policies than the user's is not one of the key.
+func TestPropagationPassingFailures(t *testing.T) {
+	for _, code := range []string{"Throttling", "ServiceFailure", "SignatureDoesNotMatch"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			e.waitingRole("45s")
+			e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Code: code, Skip: 2, Count: 2})
+			require.Empty(t, e.issue("app", nil).warnings)
+			require.Equal(t, 4+provingSuccesses, e.aws.Count("GetCallerIdentity"), "the count began anew")
+		})
+	}
+	t.Run("AccessDenied", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, corePolicy)
+		e.waitingRole("45s")
+		e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Code: "AccessDenied"})
+		require.Empty(t, e.issue("app", nil).warnings)
+	})
+}
+
+// TestCallerGoesAwayWhileTheKeyIsProved leaves no user behind.
+//
+// Break it by leaving out the undoing in issueUser.
+func TestCallerGoesAwayWhileTheKeyIsProved(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.waitingRole("45s")
+	e.aws.SetLag(awsfake.Lag{Key: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Skip: 1, Count: 1, Hook: func(awsfake.Call) { cancel() }})
+	_, err := e.doCtx(ctx, logical.ReadOperation, "creds/app", nil)
+	require.Error(t, err)
+	e.requireNothingLeft()
+}
+
+// TestPropagationHoldsNothing: while keys are proved, as many as can be, other
+// leases come about and end.
+func TestPropagationHoldsNothing(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.write("roles/quick", map[string]any{"policy_document": testPolicy})
+	e.waitingRole("45s")
+	e.aws.SetLag(awsfake.Lag{Key: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := make(chan error)
+	const readers = 300 // more than there are locks, or turns
+	for range readers {
+		go func() {
+			_, err := e.doCtx(ctx, logical.ReadOperation, "creds/app", nil)
+			waiting <- err
+		}()
+	}
+	require.Eventually(t, func() bool { return len(e.issuedUsers()) == readers }, patience, 10*time.Millisecond)
+	promptly(t, "a lease", func() error { return e.serve("quick") })
+	promptly(t, "writing the integration", func() error {
+		_, err := e.do(logical.UpdateOperation, "config", map[string]any{"max_retries": 2})
+		return err
+	})
+	cancel()
+	for range readers {
+		require.Error(t, <-waiting)
+	}
+	e.requireNothingLeft()
+}
