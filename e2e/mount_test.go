@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -136,6 +137,8 @@ func (m *mount) uuid() string {
 	return all[m.path+"/"].UUID
 }
 
+// write writes as root. Leases of roles do not wait for keys to propagate unless
+// it says so: the simulated AWS lets them in at once unless a test says otherwise.
 func (m *mount) write(path string, data map[string]any) *api.Secret {
 	m.t.Helper()
 	secret, err := m.tryWrite(path, data)
@@ -145,6 +148,10 @@ func (m *mount) write(path string, data map[string]any) *api.Secret {
 
 func (m *mount) tryWrite(path string, data map[string]any) (*api.Secret, error) {
 	m.t.Helper()
+	if _, said := data["propagation_timeout"]; !said && strings.HasPrefix(path, "roles/") {
+		data = maps.Clone(data)
+		data["propagation_timeout"] = 0
+	}
 	return clientWith(m.t, m.server, m.server.RootToken).Logical().WriteWithContext(m.t.Context(), m.path+"/"+path, data)
 }
 
@@ -247,12 +254,14 @@ type credential struct {
 	AccountID       string `json:"account_id"`
 	AccessKey       string `json:"access_key"`
 	SecretKey       string `json:"secret_key"`
+	// PropagationSeconds is how long AWS took to let the key in.
+	PropagationSeconds float64 `json:"propagation_seconds"`
 
 	lease *api.Secret
 	aws   simulation
 }
 
-// newCredential checks that all ten fields are there and no other.
+// newCredential checks that all eleven fields are there and no other.
 func newCredential(t *testing.T, sim simulation, secret *api.Secret) credential {
 	t.Helper()
 	encoded, err := json.Marshal(secret.Data)
@@ -261,7 +270,7 @@ func newCredential(t *testing.T, sim simulation, secret *api.Secret) credential 
 	decoder.DisallowUnknownFields()
 	c := credential{lease: secret, aws: sim}
 	require.NoError(t, decoder.Decode(&c))
-	require.Len(t, secret.Data, 10)
+	require.Len(t, secret.Data, 11)
 	require.Equal(t, c.AccessKeyID, c.AccessKey)
 	require.Equal(t, c.SecretAccessKey, c.SecretKey)
 	return c

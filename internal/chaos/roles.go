@@ -35,6 +35,9 @@ func (r roleSpec) of() integration {
 func (r roleSpec) body() map[string]any {
 	account := r.of().account
 	body := map[string]any{"integration": r.integration, "default_ttl": "30s", "max_ttl": maxTTL}
+	if r.integration != "told" {
+		body["propagation_timeout"] = 0 // so that there are more leases
+	}
 	if r.inline {
 		body["policy_document"] = policy(usefulAction)
 	}
