@@ -23,12 +23,14 @@ func TestLifeOfALease(t *testing.T) {
 		"access_key":        user.AccessKeys[0].ID,
 		"secret_access_key": l.data["secret_access_key"],
 		"secret_key":        l.data["secret_access_key"],
-		"username":          user.Name,
-		"user_id":           user.ID,
-		"arn":               user.ARN,
-		"policy_name":       user.Name,
-		"account_id":        testAccount,
-		"lease_expiration":  l.data["lease_expiration"],
+
+		"propagation_seconds": 0.0,
+		"username":            user.Name,
+		"user_id":             user.ID,
+		"arn":                 user.ARN,
+		"policy_name":         user.Name,
+		"account_id":          testAccount,
+		"lease_expiration":    l.data["lease_expiration"],
 	}, l.data)
 	require.Len(t, l.data["secret_access_key"], 40)
 	require.Equal(t, testPolicyUntil(t, user), user.Policies[user.Name])
