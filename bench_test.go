@@ -40,7 +40,7 @@ func newBench(b *testing.B) *bench {
 	e.handle(&logical.Request{Operation: logical.CreateOperation, Path: "config", Data: map[string]any{
 		"access_key": key.AccessKeyID, "secret_key": key.SecretAccessKey, "iam_endpoint": server.URL, "sts_endpoint": server.URL,
 	}})
-	e.handle(&logical.Request{Operation: logical.CreateOperation, Path: "roles/app", Data: map[string]any{"policy_document": testPolicy}})
+	e.handle(&logical.Request{Operation: logical.CreateOperation, Path: "roles/app", Data: map[string]any{"policy_document": testPolicy, "propagation_timeout": "0s"}})
 	e.backend.reaper.pass(e.storage) // as after a minute in service
 	e.backend.reaper.done.Wait()
 	return e
