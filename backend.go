@@ -91,7 +91,7 @@ func newBackend(uuid string) *backend {
 		PathsSpecial: &logical.Paths{
 			SealWrapStorage: []string{integrationPrefix},
 		},
-		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathTidy()),
+		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathTidy(), b.pathPolicy()),
 		Secrets:      []*framework.Secret{b.secretIAMUser()},
 		PeriodicFunc: b.periodic,
 		Invalidate:   b.invalidate,

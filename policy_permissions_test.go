@@ -1,0 +1,372 @@
+package awsiam
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// neededPolicy reads a policy of the integration as AWS would.
+func (e *env) neededPolicy(field string) []permission {
+	e.t.Helper()
+	var document struct{ Statement []permission }
+	require.NoError(e.t, json.Unmarshal([]byte(e.read("policy")[field].(string)), &document))
+	return document.Statement
+}
+
+// newUserWith makes an IAM user that may do exactly this, by managed policies,
+// whose size limit is the one that counts.
+func (e *env) newUserWith(name string, policies ...[]permission) awsfake.Credentials {
+	e.t.Helper()
+	_, key := e.acct.AddUser("/", name)
+	for i, statements := range policies {
+		document, err := policyJSON(statements)
+		require.NoError(e.t, err)
+		arn := e.acct.AddManagedPolicy("/", fmt.Sprintf("%s-%d", name, i), document)
+		_, err = e.byHand().AttachUserPolicy(e.t.Context(), &iam.AttachUserPolicyInput{UserName: &name, PolicyArn: &arn})
+		require.NoError(e.t, err)
+	}
+	return key
+}
+
+// permissionScene sets up what a statement is for, and returns the proof that it
+// works.
+type permissionScene func(e *env) (works func() error)
+
+// issueAndRevoke is the scene of a role.
+func issueAndRevoke(role map[string]any) permissionScene {
+	return func(e *env) func() error {
+		e.acct.AddManagedPolicy("/", "of-a-role", testPolicy)
+		e.acct.AddGroup("of-a-role", testPolicy)
+		e.write("roles/app", role)
+		return func() error {
+			l, err := e.tryIssue("app")
+			if err != nil {
+				return err
+			}
+			return e.revoke(l)
+		}
+	}
+}
+
+func (e *env) tryIssue(role string) (lease, error) {
+	e.t.Helper()
+	resp, err := e.do(logical.ReadOperation, "creds/"+role, nil)
+	if err == nil {
+		err = resp.Error()
+	}
+	if err != nil {
+		return lease{}, err
+	}
+	return newLease(e.t, resp), nil
+}
+
+// changedByHand issues a user, has something done to it, and revokes it when AWS
+// is sure of itself.
+func changedByHand(change func(e *env, l lease)) permissionScene {
+	return func(e *env) func() error {
+		return func() error {
+			l, err := e.tryIssue("app")
+			if err != nil {
+				return err
+			}
+			change(e, l)
+			e.advance(10 * time.Minute)
+			e.aws.ResetCalls()
+			return e.revoke(l)
+		}
+	}
+}
+
+func hang(kinds ...string) func(*env, lease) {
+	return func(e *env, l lease) {
+		for _, kind := range kinds {
+			require.NoError(e.t, dependentsByHand[kind](e.t.Context(), e.byHand(), e.acct, l.username()))
+		}
+	}
+}
+
+// then adds a check to a scene.
+func (s permissionScene) then(check func(e *env) error) permissionScene {
+	return func(e *env) func() error {
+		works := s(e)
+		return func() error { return errors.Join(works(), check(e)) }
+	}
+}
+
+// afterRestore issues a user, takes Vault back to before, and has tidy find it.
+func afterRestore(role map[string]any) permissionScene {
+	return func(e *env) func() error {
+		e.acct.AddGroup("of-a-role", testPolicy)
+		e.write("roles/app", role)
+		return func() error {
+			snapshot := e.snapshot()
+			if _, err := e.tryIssue("app"); err != nil {
+				return err
+			}
+			e.restore(snapshot)
+			e.advance(2 * time.Hour)
+			if status := e.tidy(forReal); len(e.issuedUsers()) > 0 {
+				return fmt.Errorf("tidy left users: %v", status)
+			}
+			return nil
+		}
+	}
+}
+
+func noneLeft(e *env) error {
+	if users := e.issuedUsers(); len(users) > 0 {
+		return fmt.Errorf("left behind: %v", users)
+	}
+	return nil
+}
+
+const (
+	roleBoundary = "arn:aws:iam::" + testAccount + ":policy/of-a-role"
+	groupOfARole = "of-a-role"
+)
+
+// permissionScenes have a scene for each statement of the policies, by its Sid.
+var permissionScenes = map[string]permissionScene{
+	"MakeAndDeleteUsers": changedByHand(hang("access key", "inline policy")),
+	"TagUsersAsRolesSay": issueAndRevoke(map[string]any{"iam_tags": map[string]any{"team": "blue"}}),
+	"AttachThePoliciesOfRoles": issueAndRevoke(map[string]any{
+		"policy_arns": []string{roleBoundary, "arn:aws:iam::aws:policy/ReadOnlyAccess"},
+	}),
+	"AddUsersToTheGroupsOfRoles": func(e *env) func() error {
+		works := issueAndRevoke(map[string]any{"iam_groups": []string{groupOfARole, "with-a-path"}})
+		_, err := e.byHand().CreateGroup(e.t.Context(), &iam.CreateGroupInput{GroupName: aws.String("with-a-path"), Path: aws.String("/a/b/")})
+		require.NoError(e.t, err)
+		return works(e)
+	},
+	"DetachWhatRolesGaveBefore":           afterTheRoleChanged("policy_arns", roleBoundary),
+	"RemoveFromGroupsThatRolesGaveBefore": afterTheRoleChanged("iam_groups", groupOfARole),
+	"MakeUsersWithinBoundariesOnly":       issueAndRevoke(map[string]any{"permissions_boundary_arn": roleBoundary}),
+	"TellGoneFromDenied": changedByHand(func(e *env, l lease) { e.deleteByHand(l.username()) }).then(func(e *env) error {
+		if e.aws.Count("CreateUser") > 0 {
+			return errors.New("a bare user was made to find out")
+		}
+		return nil
+	}),
+	"CompareUserIds": changedByHand(func(e *env, l lease) {
+		e.deleteByHand(l.username())
+		e.strangerNamed(l.username())
+	}),
+	"FindRenamedUsers": changedByHand(func(e *env, l lease) {
+		_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+		require.NoError(e.t, err)
+	}).then(noneLeft),
+	"ListUsersForTidy": afterRestore(nil),
+	"EmptyUsersThatOthersChanged": changedByHand(hang("attached policy", "login profile", "MFA device",
+		"service-specific credential", "SSH public key", "signing certificate")),
+	"DeleteTheirVirtualMFADevices": changedByHand(hang("MFA device")).then(func(e *env) error {
+		_, err := e.byHand().CreateVirtualMFADevice(e.t.Context(), &iam.CreateVirtualMFADeviceInput{VirtualMFADeviceName: aws.String("by-hand")})
+		return err // the name is free only if the device is gone
+	}),
+	"FindTheGroupsOfUsers": afterRestore(map[string]any{"iam_groups": groupOfARole}),
+}
+
+// afterTheRoleChanged issues a user and has its role give something else before
+// the policy is read.
+func afterTheRoleChanged(field, value string) permissionScene {
+	return func(e *env) func() error {
+		issueAndRevoke(map[string]any{field: value})(e)
+		l := e.issue("app", nil)
+		e.write("roles/app", map[string]any{field: ""})
+		return func() error { return e.revoke(l) }
+	}
+}
+
+// With the policy that policy/<integration> shows everything works that it is for,
+// and without any one of its actions something does not: the scene of the
+// statement. The subtests bear the names that the README's table has.
+//
+// Break it by taking an action out of a statement, or by adding one.
+func TestPermissions(t *testing.T) {
+	for sid, scene := range permissionScenes {
+		t.Run(sid, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, widePolicy)
+			works := scene(e)
+			policies, actions := e.policiesWith(t, sid)
+			e.write("config", e.connection(e.newUserWith("exact", policies...)))
+			require.NoError(t, works())
+
+			for _, action := range actions {
+				t.Run(action, func(t *testing.T) {
+					t.Parallel() // pauses between attempts take seconds
+					e := newEnv(t, widePolicy)
+					works := scene(e)
+					policies, _ := e.policiesWith(t, sid)
+					remove(policies, sid, action)
+					e.write("config", e.connection(e.newUserWith("exact", policies...)))
+					require.Error(t, works(), "nothing in this scene needs %s", action)
+				})
+			}
+		})
+	}
+}
+
+// policiesWith are the policies of the integration, the optional one if the
+// statement is of that, and the statement's actions.
+func (e *env) policiesWith(t *testing.T, sid string) (policies [][]permission, actions []string) {
+	t.Helper()
+	policies = [][]permission{e.neededPolicy("policy_document")}
+	actions = actionsOf(policies, sid)
+	if len(actions) == 0 {
+		policies = append(policies, e.neededPolicy("optional_policy_document"))
+		actions = actionsOf(policies, sid)
+	}
+	require.NotEmpty(t, actions, "no statement %s in %v", sid, policies)
+	return policies, actions
+}
+
+func actionsOf(policies [][]permission, sid string) []string {
+	for _, statement := range slices.Concat(policies...) {
+		if statement.Sid == sid {
+			return statement.Action
+		}
+	}
+	return nil
+}
+
+// remove takes an action out of a statement, or the statement if it has no other.
+func remove(policies [][]permission, sid, action string) {
+	for i, statements := range policies {
+		policies[i] = slices.DeleteFunc(statements, func(s permission) bool { return s.Sid == sid && len(s.Action) == 1 })
+		for j, s := range policies[i] {
+			if s.Sid == sid {
+				policies[i][j].Action = slices.DeleteFunc(s.Action, func(a string) bool { return a == action })
+			}
+		}
+	}
+}
+
+// A role's boundary keeps the engine from making bare users, so that it has to
+// ask by name whether a user is gone.
+func TestPermissionsWithinBoundaries(t *testing.T) {
+	for _, granted := range []bool{true, false} {
+		t.Run(fmt.Sprintf("TellGoneFromDenied %t", granted), func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, widePolicy)
+			issueAndRevoke(map[string]any{"permissions_boundary_arn": roleBoundary})(e)
+			policies, actions := e.policiesWith(t, "TellGoneFromDenied")
+			require.Len(t, policies, 1, "it is required here")
+			if !granted {
+				remove(policies, "TellGoneFromDenied", actions[0])
+			}
+			e.write("config", e.connection(e.newUserWith("exact", policies...)))
+			l := e.issue("app", nil)
+			e.deleteByHand(l.username())
+			e.advance(10 * time.Minute)
+			if granted {
+				require.NoError(t, e.revoke(l))
+				e.requireNothingLeft()
+			} else {
+				require.ErrorContains(t, e.revoke(l), "grant iam:ListAccessKeys on it without a path")
+			}
+		})
+	}
+}
+
+// An integration that assumes a role has the policies on that role, and the
+// identity beneath it may do no more than assume it.
+func TestPermissionsOfAnAssumedRole(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	other := e.aws.Account(otherAccount)
+	body := changed(e.connection(e.key), map[string]any{
+		"role_arn": "arn:aws:iam::" + otherAccount + ":role/vault", "verify_connection": false,
+	})
+	e.write("config/far", body)
+	shown := e.read("policy/far")
+	caller, key := e.acct.AddUser("/", "hub", shown["source_policy_document"].(string))
+	other.AddRole("vault", caller.ARN, shown["policy_document"].(string))
+	other.AddRole("more", caller.ARN, widePolicy)
+
+	e.write("config/far", e.connection(key))
+	e.write("roles/far", map[string]any{"integration": "far", "policy_document": testPolicy})
+	require.NoError(t, e.revoke(e.issue("far", nil)))
+	e.refused(logical.UpdateOperation, "config/far", map[string]any{"role_arn": "arn:aws:iam::" + otherAccount + ":role/more"}, "sts:AssumeRole", "AccessDenied")
+}
+
+// What the policies do not allow: everything that is somebody else's. Break it by
+// taking a condition or a path out of a statement.
+func TestPermissionsEndWhereTheyShould(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	ctx := t.Context()
+	e.acct.AddGroup("admins", widePolicy)
+	issueAndRevoke(map[string]any{
+		"permissions_boundary_arn": roleBoundary, "policy_arns": roleBoundary, "iam_groups": groupOfARole, "iam_tags": map[string]any{"a": "b"},
+	})(e)
+	l := e.issue("app", nil)
+	mine := l.username()
+	key := e.newUserWith("exact", e.neededPolicy("policy_document"), e.neededPolicy("optional_policy_document"))
+	other, _ := e.acct.AddUser("/", "other", testPolicy)
+	unbounded, _ := e.acct.AddUser("/vault/somebody/", "unbounded", testPolicy)
+	api := e.iamClient(key)
+	admin := aws.String("arn:aws:iam::aws:policy/AdministratorAccess")
+	calls := map[string]func() error{
+		"make a user elsewhere": func() error {
+			_, err := api.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("vault-x"), PermissionsBoundary: aws.String(roleBoundary)})
+			return err
+		},
+		"make a user without a boundary": func() error {
+			_, err := api.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("vault-x"), Path: aws.String(testPath)})
+			return err
+		},
+		"make a user with another boundary": func() error {
+			_, err := api.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("vault-x"), Path: aws.String(testPath), PermissionsBoundary: admin})
+			return err
+		},
+		"empower a user without a boundary": func() error {
+			_, err := api.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &unbounded.Name, PolicyName: aws.String("x"), PolicyDocument: aws.String(widePolicy)})
+			return err
+		},
+		"empower somebody else": func() error {
+			_, err := api.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &other.Name, PolicyName: aws.String("x"), PolicyDocument: aws.String(widePolicy)})
+			return err
+		},
+		"a key of somebody else's": func() error {
+			_, err := api.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &other.Name})
+			return err
+		},
+		"look at somebody else's keys": func() error {
+			_, err := api.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &other.Name})
+			return err
+		},
+		"delete somebody else": func() error {
+			_, err := api.DeleteUser(ctx, &iam.DeleteUserInput{UserName: &other.Name})
+			return err
+		},
+		"attach another policy": func() error {
+			_, err := api.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: &mine, PolicyArn: admin})
+			return err
+		},
+		"attach the role's policy to somebody else": func() error {
+			_, err := api.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: &other.Name, PolicyArn: aws.String(roleBoundary)})
+			return err
+		},
+		"add to another group": func() error {
+			_, err := api.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: &mine, GroupName: aws.String("admins")})
+			return err
+		},
+		"its own policy": func() error {
+			_, err := api.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String("exact"), PolicyName: aws.String("x"), PolicyDocument: aws.String(widePolicy)})
+			return err
+		},
+	}
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		require.True(t, hasCode(calls[name](), codeAccessDenied), name)
+	}
+}
