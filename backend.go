@@ -7,7 +7,6 @@ package awsiam
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +32,7 @@ type backend struct {
 	// two mounts share a path whatever is configured. Empty in the instance
 	// that core makes only to learn the plugin's version.
 	mountSegment string
-	httpClient   *http.Client
+	httpClients  *httpClients
 	connections  connections
 	reaper       *reaper
 	tidies       *tidies
@@ -74,7 +73,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 func newBackend(uuid string) *backend {
 	b := &backend{
 		mountSegment: mountSegment(uuid),
-		httpClient:   newHTTPClient(),
+		httpClients:  newHTTPClients(),
 		userLocks:    locksutil.CreateLocks(),
 		now:          time.Now,
 
@@ -145,7 +144,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 
 func (b *backend) clean(context.Context) {
 	b.reaper.stop()
-	b.httpClient.CloseIdleConnections()
+	b.httpClients.closeIdle()
 }
 
 const backendHelp = `

@@ -101,7 +101,7 @@ func (b *backend) makeConnection(ctx context.Context, in *integration) (*connect
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 		defer cancel()
 		defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
-		conn, err := newConnection(ctx, in, b.httpClient)
+		conn, err := newConnection(ctx, in, b.httpClients.of(in))
 		if err == nil {
 			b.connections.fill(in.Name, conn)
 		}

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net/http"
 
@@ -21,13 +22,20 @@ const (
 	tlsSessions = 64
 )
 
-// newHTTPClient makes the one client that all integrations of the mount share.
+// newHTTPClient makes the one client that all integrations of the mount share that
+// have no CA of their own.
+func newHTTPClient() *http.Client { return newHTTPClientFor(nil) }
+
+// newHTTPClientFor makes a client that trusts the CAs in roots, and no other unless
+// that is nil.
+//
 // It is no awshttp.BuildableClient: the SDK's service clients copy that where the
 // environment sets timeouts, each with connections of its own that nobody closes.
-func newHTTPClient() *http.Client {
+func newHTTPClientFor(roots *x509.CertPool) *http.Client {
 	t := awshttp.NewBuildableClient().GetTransport()
 	t.MaxIdleConnsPerHost = idleConnections
 	t.MaxIdleConns = idleEndpoints * idleConnections
+	t.TLSClientConfig.RootCAs = roots
 	// Without a cache, net/http resumes no session: each connection would cost
 	// the whole handshake.
 	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(tlsSessions)

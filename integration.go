@@ -54,7 +54,8 @@ type integration struct {
 	Region      string `json:"region"`
 	IAMEndpoint string `json:"iam_endpoint"`
 	STSEndpoint string `json:"sts_endpoint"`
-	MaxRetries  int    `json:"max_retries"` // negative: the engine's default
+	CAPEM       string `json:"ca_pem,omitempty"` // empty: the system's CAs
+	MaxRetries  int    `json:"max_retries"`      // negative: the engine's default
 
 	UserPath         string `json:"user_path"`
 	UsernameTemplate string `json:"username_template"` // empty: defaultUsernameTemplate
@@ -96,7 +97,8 @@ func (in *integration) usesDefaultChainAlone() bool {
 func (in *integration) connectsAs(other *integration) bool {
 	return in.AccessKey == other.AccessKey && in.SecretKey == other.SecretKey &&
 		in.RoleARN == other.RoleARN && in.ExternalID == other.ExternalID && in.SessionName == other.SessionName &&
-		in.Region == other.Region && in.IAMEndpoint == other.IAMEndpoint && in.STSEndpoint == other.STSEndpoint
+		in.Region == other.Region && in.IAMEndpoint == other.IAMEndpoint && in.STSEndpoint == other.STSEndpoint &&
+		in.CAPEM == other.CAPEM
 }
 
 // setIdentity records who AWS says the integration is, and refuses a caller
@@ -122,6 +124,7 @@ func (in *integration) validate() error {
 		matches(fieldRegion, in.Region, regionRegexp, "an AWS region such as us-east-1"),
 		validateEndpoint(fieldIAMEndpoint, in.IAMEndpoint),
 		validateEndpoint(fieldSTSEndpoint, in.STSEndpoint),
+		validateCA(in.CAPEM),
 		validateMaxRetries(in.MaxRetries),
 		validateUserPath(in.UserPath),
 		validateUsernameTemplate(in.UsernameTemplate, longestRoleName),

@@ -24,6 +24,7 @@ const (
 	fieldRegion           = "region"
 	fieldIAMEndpoint      = "iam_endpoint"
 	fieldSTSEndpoint      = "sts_endpoint"
+	fieldCAPEM            = "ca_pem"
 	fieldMaxRetries       = "max_retries"
 	fieldUserPath         = "user_path"
 	fieldUsernameTemplate = "username_template"
@@ -50,6 +51,7 @@ func integrationFields() map[string]*framework.FieldSchema {
 		fieldRegion:           {Type: framework.TypeString, Description: "AWS region; decides the partition and the STS endpoint. Default: the environment's where the default credentials are used, else " + defaultRegion + "."},
 		fieldIAMEndpoint:      {Type: framework.TypeString, Description: "URL of IAM, where it is not the partition's public one."},
 		fieldSTSEndpoint:      {Type: framework.TypeString, Description: "URL of STS, where it is not the region's public one."},
+		fieldCAPEM:            {Type: framework.TypeString, Description: "Certificates of the CAs, in PEM, that IAM's and STS's servers must have theirs from, where they are not public ones: trusted for this integration only, and no others."},
 		fieldMaxRetries:       {Type: framework.TypeInt, Default: -1, Description: fmt.Sprintf("How often a call to AWS that was throttled or lost is tried again. -1: the default of %d.", defaultRetries)},
 		fieldUserPath:         {Type: framework.TypeString, Default: defaultUserPath, Description: "IAM path of the users that are made. The mount's own segment is appended."},
 		fieldUsernameTemplate: {Type: framework.TypeString, Description: "Template of the users' names; .RoleName and the functions of Vault's username templating are at hand. Must be random. Default: " + defaultUsernameTemplate},
@@ -159,6 +161,7 @@ func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *
 		fieldRegion:           in.Region,
 		fieldIAMEndpoint:      in.IAMEndpoint,
 		fieldSTSEndpoint:      in.STSEndpoint,
+		fieldCAPEM:            in.CAPEM,
 		fieldMaxRetries:       in.MaxRetries,
 		fieldUserPath:         in.UserPath,
 		fieldUsernameTemplate: in.UsernameTemplate,
@@ -178,6 +181,7 @@ func (in *integration) update(d *framework.FieldData) {
 	setField(d, fieldRegion, &in.Region)
 	setField(d, fieldIAMEndpoint, &in.IAMEndpoint)
 	setField(d, fieldSTSEndpoint, &in.STSEndpoint)
+	setField(d, fieldCAPEM, &in.CAPEM)
 	setField(d, fieldMaxRetries, &in.MaxRetries)
 	setField(d, fieldUserPath, &in.UserPath)
 	setField(d, fieldUsernameTemplate, &in.UsernameTemplate)
@@ -236,7 +240,7 @@ func (b *backend) verify(ctx context.Context, in *integration) (callerIdentity, 
 	defer cancel()
 	hasty := *in
 	hasty.MaxRetries = verifyRetries
-	return identify(ctx, &hasty, b.httpClient)
+	return identify(ctx, &hasty, b.httpClients.of(in))
 }
 
 // replaceIntegration stores the integration unless roles or records stand

@@ -19,7 +19,7 @@ func TestIntegrationShowsAllButTheSecret(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	require.Equal(t, map[string]any{
 		"access_key": e.key.AccessKeyID, "role_arn": "", "external_id": "", "session_name": "",
-		"region": "", "iam_endpoint": e.url, "sts_endpoint": e.url, "max_retries": 1,
+		"region": "", "iam_endpoint": e.url, "sts_endpoint": e.url, "ca_pem": "", "max_retries": 1,
 		"user_path": "/vault/", "issued_user_path": testPath, "username_template": "",
 		"account_id": testAccount, "caller_arn": "arn:aws:iam::111122223333:user/vault-integration", "partition": "aws",
 	}, e.read("config"))
