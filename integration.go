@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -64,6 +65,8 @@ type integration struct {
 	AccountID string `json:"account_id"`
 	CallerARN string `json:"caller_arn"`
 	Partition string `json:"partition"`
+	// VerifiedAt is when that was, by Vault's clock.
+	VerifiedAt time.Time `json:"verified_at,omitzero"`
 }
 
 func newIntegration(name string) *integration {

@@ -32,6 +32,8 @@ const (
 	fieldAccountID        = "account_id"
 	fieldCallerARN        = "caller_arn"
 	fieldPartition        = "partition"
+	fieldVerified         = "verified"
+	fieldVerifiedAt       = "verified_at"
 	fieldIssuedUserPath   = "issued_user_path"
 
 	// verifyTimeout bounds the call that verifies an integration, so that a
@@ -66,6 +68,8 @@ func integrationResponseFields() map[string]*framework.FieldSchema {
 	fields[fieldAccountID] = &framework.FieldSchema{Type: framework.TypeString, Description: "AWS account, as verified."}
 	fields[fieldCallerARN] = &framework.FieldSchema{Type: framework.TypeString, Description: "Who the integration is to AWS, as verified."}
 	fields[fieldPartition] = &framework.FieldSchema{Type: framework.TypeString, Description: "AWS partition, as verified."}
+	fields[fieldVerified] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether AWS has let in these credentials, at these endpoints, and named who they belong to."}
+	fields[fieldVerifiedAt] = &framework.FieldSchema{Type: framework.TypeString, Description: "When it last did on a write of the integration, RFC 3339 in UTC; empty if it never was asked."}
 	fields[fieldIssuedUserPath] = &framework.FieldSchema{Type: framework.TypeString, Description: "IAM path of the users that this mount makes: user_path and the mount's own segment."}
 	return fields
 }
@@ -168,6 +172,8 @@ func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *
 		fieldAccountID:        in.AccountID,
 		fieldCallerARN:        in.CallerARN,
 		fieldPartition:        in.Partition,
+		fieldVerified:         in.CallerARN != "",
+		fieldVerifiedAt:       timestamp(in.VerifiedAt),
 		fieldIssuedUserPath:   in.UserPath + b.mountSegment + "/",
 	}}, nil
 }
@@ -217,7 +223,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	}
 	reconnects := old == nil || !in.connectsAs(old)
 	if reconnects {
-		in.AccountID, in.CallerARN, in.Partition = "", "", ""
+		in.AccountID, in.CallerARN, in.Partition, in.VerifiedAt = "", "", "", time.Time{}
 	}
 	if d.Get(fieldVerifyConnection).(bool) {
 		identity, err := b.verify(ctx, in)
@@ -227,6 +233,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 		if err := in.setIdentity(identity); err != nil {
 			return logical.ErrorResponse(err.Error()), nil
 		}
+		in.VerifiedAt = b.now()
 	}
 	if err := b.replaceIntegration(ctx, req.Storage, old, in); err != nil {
 		return storedOrRefused(err)

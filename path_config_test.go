@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -17,11 +18,15 @@ import (
 
 func TestIntegrationShowsAllButTheSecret(t *testing.T) {
 	e := newEnv(t, corePolicy)
+	verifiedAt, err := time.Parse(time.RFC3339, e.read("config")["verified_at"].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), verifiedAt, time.Minute)
 	require.Equal(t, map[string]any{
 		"access_key": e.key.AccessKeyID, "role_arn": "", "external_id": "", "session_name": "",
 		"region": "", "iam_endpoint": e.url, "sts_endpoint": e.url, "ca_pem": "", "max_retries": 1,
 		"user_path": "/vault/", "issued_user_path": testPath, "username_template": "",
 		"account_id": testAccount, "caller_arn": "arn:aws:iam::111122223333:user/vault-integration", "partition": "aws",
+		"verified": true, "verified_at": timestamp(verifiedAt),
 	}, e.read("config"))
 	require.Equal(t, e.read("config"), e.read("config/default"))
 
