@@ -92,7 +92,8 @@ func (d *deletion) delete(ctx context.Context) error {
 		}
 		// Before what others hung on the user is looked at, which may take long.
 		denial := d.deny(ctx)
-		d.blocked = errors.Join(d.empty(ctx), denial)
+		// What could not be removed before says in AWS's words what is not allowed.
+		d.blocked = errors.Join(d.blocked, d.empty(ctx), denial)
 		err = d.deleteUser(ctx)
 	}
 	switch {
