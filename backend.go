@@ -36,6 +36,7 @@ type backend struct {
 	connections  connections
 	reaper       *reaper
 	tidies       *tidies
+	rotations    *rotations
 	// now is Vault's clock; tests move it.
 	now func() time.Time
 
@@ -83,6 +84,7 @@ func newBackend(uuid string) *backend {
 	}
 	b.reaper = newReaper(b)
 	b.tidies = &tidies{b: b, running: make(map[string]*tidying)}
+	b.rotations = &rotations{b: b, due: make(map[string]time.Time), running: make(map[string]bool)}
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(backendHelp),
 		BackendType:    logical.TypeLogical,
@@ -90,7 +92,8 @@ func newBackend(uuid string) *backend {
 		PathsSpecial: &logical.Paths{
 			SealWrapStorage: []string{integrationPrefix},
 		},
-		Paths:        framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathTidy(), b.pathPolicy()),
+		Paths: framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathTidy(),
+			b.pathPolicy(), b.pathRotateRoot()),
 		Secrets:      []*framework.Secret{b.secretIAMUser()},
 		PeriodicFunc: b.periodic,
 		Invalidate:   b.invalidate,

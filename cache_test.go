@@ -146,6 +146,7 @@ func TestCachedValuesCannotBeChanged(t *testing.T) {
 	}
 	requireNothingShared(t, s.roles["app"], s.roles["app"].clone())
 	in := newIntegration("default")
+	in.Rotation.Journal.Forsaken = newIntegration("default")
 	requireNothingShared(t, in, in.clone())
 	require.Equal(t, in, in.clone())
 }
@@ -161,6 +162,13 @@ func requireNothingShared(t *testing.T, a, b any) {
 		case reflect.Slice, reflect.Map:
 			require.NotZero(t, x.Elem().Field(i).Len(), "%s: nothing to compare", field.Name)
 			require.NotEqual(t, x.Elem().Field(i).Pointer(), y.Elem().Field(i).Pointer(), field.Name)
+		case reflect.Pointer:
+			require.NotZero(t, x.Elem().Field(i).Pointer(), "%s: nothing to compare", field.Name)
+			require.NotEqual(t, x.Elem().Field(i).Pointer(), y.Elem().Field(i).Pointer(), field.Name)
+		case reflect.Struct:
+			if field.Type != reflect.TypeFor[time.Time]() {
+				requireNothingShared(t, x.Elem().Field(i).Addr().Interface(), y.Elem().Field(i).Addr().Interface())
+			}
 		case reflect.String, reflect.Int, reflect.Int64, reflect.Bool:
 		case reflect.Struct:
 			require.Equal(t, reflect.TypeFor[time.Time](), field.Type, "%s: only a time is known to be safe to copy", field.Name)

@@ -150,7 +150,7 @@ func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient) 
 	cfg := aws.Config{
 		Region:     in.Region,
 		HTTPClient: httpClient,
-		Retryer:    func() aws.Retryer { return newRetryer(in.MaxRetries) },
+		Retryer:    func() aws.Retryer { return newRetryer(in.MaxRetries, in.alsoRetried()...) },
 		APIOptions: []func(*middleware.Stack) error{addAttemptTracker, addUserAgent},
 	}
 	if in.AccessKey != "" {
@@ -186,7 +186,8 @@ func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient) 
 // newRetryer sets every retry option, since the SDK's defaults can be changed
 // by environment variables. The SDK's retry quota is off: it runs dry under a
 // mass of throttling and then fails calls that another attempt would save.
-func newRetryer(retries int) aws.Retryer {
+// Answers with one of the codes are tried again as well.
+func newRetryer(retries int, codes ...string) aws.Retryer {
 	if retries < 0 {
 		retries = defaultRetries
 	}
@@ -201,6 +202,9 @@ func newRetryer(retries int) aws.Retryer {
 			codeConcurrentModification:      {},
 			codeEntityTemporarilyUnmodified: {},
 		}})
+		for _, code := range codes {
+			o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{code: {}}})
+		}
 	})
 }
 

@@ -67,6 +67,8 @@ type integration struct {
 	Partition string `json:"partition"`
 	// VerifiedAt is when that was, by Vault's clock.
 	VerifiedAt time.Time `json:"verified_at,omitzero"`
+
+	Rotation rotation `json:"rotation,omitzero"` // of AccessKey
 }
 
 func newIntegration(name string) *integration {
@@ -76,6 +78,9 @@ func newIntegration(name string) *integration {
 // clone returns a copy that shares no memory with it.
 func (in *integration) clone() *integration {
 	copied := *in
+	if before := in.Rotation.Journal.Forsaken; before != nil {
+		copied.Rotation.Journal.Forsaken = before.clone()
+	}
 	return &copied
 }
 
@@ -124,6 +129,7 @@ func (in *integration) validate() error {
 	return errors.Join(
 		in.validateKey(),
 		in.validateAssumedRole(),
+		in.validateRotation(),
 		matches(fieldRegion, in.Region, regionRegexp, "an AWS region such as us-east-1"),
 		validateEndpoint(fieldIAMEndpoint, in.IAMEndpoint),
 		validateEndpoint(fieldSTSEndpoint, in.STSEndpoint),

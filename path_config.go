@@ -57,6 +57,7 @@ func integrationFields() map[string]*framework.FieldSchema {
 		fieldMaxRetries:       {Type: framework.TypeInt, Default: -1, Description: fmt.Sprintf("How often a call to AWS that was throttled or lost is tried again. -1: the default of %d.", defaultRetries)},
 		fieldUserPath:         {Type: framework.TypeString, Default: defaultUserPath, Description: "IAM path of the users that are made. The mount's own segment is appended."},
 		fieldUsernameTemplate: {Type: framework.TypeString, Description: "Template of the users' names; .RoleName and the functions of Vault's username templating are at hand. Must be random. Default: " + defaultUsernameTemplate},
+		fieldRotationPeriod:   {Type: framework.TypeDurationSecond, Description: "How often the engine replaces the access key by itself, as with rotate-root; at least an hour. 0, the default: never."},
 		fieldVerifyConnection: {Type: framework.TypeBool, Default: true, Description: "Ask AWS who the credentials belong to before storing them, and refuse what AWS refuses."},
 	}
 }
@@ -71,6 +72,9 @@ func integrationResponseFields() map[string]*framework.FieldSchema {
 	fields[fieldVerified] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether AWS has let in these credentials, at these endpoints, and named who they belong to."}
 	fields[fieldVerifiedAt] = &framework.FieldSchema{Type: framework.TypeString, Description: "When it last did on a write of the integration, RFC 3339 in UTC; empty if it never was asked."}
 	fields[fieldIssuedUserPath] = &framework.FieldSchema{Type: framework.TypeString, Description: "IAM path of the users that this mount makes: user_path and the mount's own segment."}
+	fields[fieldLastRotation] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the engine last replaced the access key, RFC 3339 in UTC; empty if never."}
+	fields[fieldNextRotation] = &framework.FieldSchema{Type: framework.TypeString, Description: "When it does so next; empty without rotation_period."}
+	fields[fieldLastRotationError] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why a rotation on schedule, or the end of one, failed; empty once it has succeeded."}
 	return fields
 }
 
@@ -175,6 +179,11 @@ func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *
 		fieldVerified:         in.CallerARN != "",
 		fieldVerifiedAt:       timestamp(in.VerifiedAt),
 		fieldIssuedUserPath:   in.UserPath + b.mountSegment + "/",
+
+		fieldRotationPeriod:    int64(in.Rotation.Period.Seconds()),
+		fieldLastRotation:      timestamp(in.Rotation.Last),
+		fieldNextRotation:      timestamp(in.Rotation.next()),
+		fieldLastRotationError: in.Rotation.LastError,
 	}}, nil
 }
 
@@ -191,6 +200,7 @@ func (in *integration) update(d *framework.FieldData) {
 	setField(d, fieldMaxRetries, &in.MaxRetries)
 	setField(d, fieldUserPath, &in.UserPath)
 	setField(d, fieldUsernameTemplate, &in.UsernameTemplate)
+	setDuration(d, fieldRotationPeriod, &in.Rotation.Period)
 }
 
 func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -267,6 +277,8 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, old
 		}
 	}
 	in.Revision = rand.Text()
+	in.Rotation.rewritten(in, old, b.now())
+	defer b.rotations.schedule(in.Name, b.now()) // it is read again by the next pass
 	return b.putIntegration(ctx, s, in)
 }
 
@@ -332,7 +344,14 @@ func (b *backend) integrationDelete(ctx context.Context, req *logical.Request, d
 	defer writes.Unlock()
 	b.integrations.Lock()
 	defer b.integrations.Unlock()
-	return storedOrRefused(b.forgetIntegration(ctx, req.Storage, name))
+	left, err := b.leftByRotation(ctx, req.Storage, name)
+	if err == nil {
+		err = b.forgetIntegration(ctx, req.Storage, name)
+	}
+	if err == nil && left != "" {
+		return &logical.Response{Warnings: []string{left}}, nil
+	}
+	return storedOrRefused(err)
 }
 
 func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name string) error {

@@ -27,6 +27,7 @@ func TestIntegrationShowsAllButTheSecret(t *testing.T) {
 		"user_path": "/vault/", "issued_user_path": testPath, "username_template": "",
 		"account_id": testAccount, "caller_arn": "arn:aws:iam::111122223333:user/vault-integration", "partition": "aws",
 		"verified": true, "verified_at": timestamp(verifiedAt),
+		"rotation_period": int64(0), "last_rotation": "", "next_rotation": "", "last_rotation_error": "",
 	}, e.read("config"))
 	require.Equal(t, e.read("config"), e.read("config/default"))
 

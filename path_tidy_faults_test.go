@@ -93,6 +93,9 @@ func TestADamagedTidyHurtsOnlyItself(t *testing.T) {
 // The integration is missing at the first look of a run that is resumed.
 func TestTidyOfAnIntegrationThatIsGone(t *testing.T) {
 	e := newEnv(t, listingPolicy)
+	// It looks at an integration that was written, too: not among the looks below.
+	require.NoError(t, e.b.rotations.pass(t.Context(), e.storage))
+	e.b.reaper.done.Wait()
 	require.NoError(t, putTidyRun(t.Context(), e.storage, &tidyRun{Integration: "default", State: tidyRunning, DryRun: true}))
 	entry, err := e.storage.Get(t.Context(), integrationPrefix+"default")
 	require.NoError(t, err)

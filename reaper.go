@@ -123,6 +123,9 @@ func (r *reaper) pass(s logical.Storage) {
 		r.complainOfStorage(err)
 	}
 	r.workOff(s)
+	if err := r.b.rotations.pass(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
+		r.complainOfStorage(err)
+	}
 }
 
 // list learns the names of the records that earlier processes have left, once.
