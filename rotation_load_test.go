@@ -1,0 +1,76 @@
+package awsiam
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// rotationsUnderLoad is how often the key is rotated while leases come and go.
+const rotationsUnderLoad = 8
+
+// Leases are issued, renewed and revoked while the key is rotated and old keys go,
+// and none fails. Break it by not waiting in proveKey, or by deleting the old key with
+// the switch.
+func TestRotationUnderLoad(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.aws.SetLag(awsfake.Lag{Key: 500 * time.Millisecond})
+	e.aws.SetLatency(20 * time.Millisecond)
+	e.write("roles/app", map[string]any{"default_ttl": "20h", "propagation_timeout": 0}) // more leases in less time
+	var ended atomic.Bool
+	defer ended.Store(true)
+	rounds := make([]atomic.Int64, 4)
+	var workers sync.WaitGroup
+	for i := range rounds {
+		workers.Go(func() {
+			for !ended.Load() {
+				if err := e.leaseCycle(); err != nil {
+					t.Errorf("in round %d: %s", rounds[i].Load(), err)
+					return
+				}
+				rounds[i].Add(1)
+			}
+		})
+	}
+	for range rotationsUnderLoad {
+		e.rotated()
+		for i := range rounds { // what was signed with the old key comes to its end
+			now := rounds[i].Load()
+			require.Eventually(t, func() bool { return rounds[i].Load() > now || t.Failed() }, time.Minute, 10*time.Millisecond)
+		}
+		require.Len(t, e.ownKeys(), 2)
+		e.clock.advance(retireAfter)
+		e.b.reaper.pass(e.storage)
+		require.Eventually(t, func() bool { return len(e.ownKeys()) == 1 && !e.b.rotations.busy(defaultIntegration) },
+			time.Minute, 10*time.Millisecond)
+	}
+	ended.Store(true)
+	workers.Wait()
+	require.Empty(t, e.records())
+	e.reap()
+	e.requireOneKey()
+}
+
+// leaseCycle issues, renews and revokes a lease.
+func (e *env) leaseCycle() error {
+	issued, err := e.b.HandleRequest(context.WithoutCancel(e.t.Context()), &logical.Request{
+		Operation: logical.ReadOperation, Path: "creds/app", Storage: e.storage, ClientTokenAccessor: "test-accessor",
+	})
+	if err != nil || issued.IsError() {
+		return fmt.Errorf("issue: %w, %v", err, issued)
+	}
+	l := newLease(e.t, issued)
+	if _, err := e.renew(l, time.Hour); err != nil {
+		return fmt.Errorf("renew: %w", err)
+	}
+	return e.revoke(l)
+}
