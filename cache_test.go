@@ -170,8 +170,6 @@ func requireNothingShared(t *testing.T, a, b any) {
 				requireNothingShared(t, x.Elem().Field(i).Addr().Interface(), y.Elem().Field(i).Addr().Interface())
 			}
 		case reflect.String, reflect.Int, reflect.Int64, reflect.Bool:
-		case reflect.Struct:
-			require.Equal(t, reflect.TypeFor[time.Time](), field.Type, "%s: only a time is known to be safe to copy", field.Name)
 		default:
 			t.Errorf("%s: the clone has to be told how to copy a %s", field.Name, field.Type)
 		}
