@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -34,6 +35,8 @@ type needs struct {
 	partition string // "*" while AWS has not said, as is the account
 	account   string
 	roleARN   string
+	keyOwner  []string // the user whose key the integration has; empty without one
+	rotates   bool     // that key, on schedule
 
 	paths        []string // where its users are
 	namePrefixes []string // what their names begin with
@@ -77,10 +80,21 @@ func needsOf(ctx context.Context, s logical.Storage, in *integration) (n *needs,
 }
 
 func newNeeds(in *integration) *needs {
-	return &needs{
+	n := &needs{
 		partition: cmp.Or(in.Partition, "*"), account: cmp.Or(in.AccountID, "*"), roleARN: in.RoleARN,
 		paths: []string{in.UserPath}, namePrefixes: []string{namePrefix(in.UsernameTemplate)},
+		rotates: in.Rotation.Period > 0,
 	}
+	switch parsed, err := arn.Parse(in.CallerARN); {
+	case in.AccessKey == "":
+	case err == nil && strings.HasPrefix(parsed.Resource, "user/"):
+		n.keyOwner = []string{in.CallerARN}
+	default:
+		// Beneath an assumed role, or not verified: whoever uses the policy. The
+		// name is unique in the account, so that the second is with its path.
+		n.keyOwner = []string{"arn:" + n.partition + ":iam::*:user/${aws:username}", "arn:" + n.partition + ":iam::*:user/*/${aws:username}"}
+	}
+	return n
 }
 
 // addRole needs no path: a role's own lies beneath the integration's.

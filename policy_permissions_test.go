@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ func (e *env) newUserWith(name string, policies ...[]permission) awsfake.Credent
 	for i, statements := range policies {
 		document, err := policyJSON(statements)
 		require.NoError(e.t, err)
+		document = strings.ReplaceAll(document, "user/vault-integration", "user/"+name) // its own key's owner
 		arn := e.acct.AddManagedPolicy("/", fmt.Sprintf("%s-%d", name, i), document)
 		_, err = e.byHand().AttachUserPolicy(e.t.Context(), &iam.AttachUserPolicyInput{UserName: &name, PolicyArn: &arn})
 		require.NoError(e.t, err)
@@ -174,6 +176,19 @@ var permissionScenes = map[string]permissionScene{
 		_, err := e.byHand().CreateVirtualMFADevice(e.t.Context(), &iam.CreateVirtualMFADeviceInput{VirtualMFADeviceName: aws.String("by-hand")})
 		return err // the name is free only if the device is gone
 	}),
+	"RotateItsOwnKey": func(e *env) func() error {
+		return func() error {
+			resp, err := e.do(logical.UpdateOperation, "rotate-root", nil)
+			if err == nil {
+				err = resp.Error()
+			}
+			e.pass(10 * time.Minute) // the old key is deleted when nothing uses it any more
+			if user, _ := e.acct.User("exact"); len(user.AccessKeys) != 1 {
+				err = errors.Join(err, fmt.Errorf("the user has %d keys", len(user.AccessKeys)))
+			}
+			return err
+		}
+	},
 	"FindTheGroupsOfUsers": afterRestore(map[string]any{"iam_groups": groupOfARole}),
 }
 

@@ -37,7 +37,19 @@ func (n *needs) required() []permission {
 			Sid:  "RemoveFromGroupsThatRolesGaveBefore", Action: []string{"iam:RemoveUserFromGroup"}, Resource: n.groupARNs(n.formerGroups),
 		})
 	}
+	if n.rotates && n.roleARN == "" {
+		statements = append(statements, n.rotateOwnKey())
+	}
 	return statements
+}
+
+// rotateOwnKey is for the user whose key it is, which is not among those that the
+// engine makes.
+func (n *needs) rotateOwnKey() permission {
+	return permission{
+		uses: "`rotate-root`; required with `rotation_period`",
+		Sid:  "RotateItsOwnKey", Action: []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:DeleteAccessKey"}, Resource: n.keyOwner,
+	}
 }
 
 // core are the eight actions that make and delete users. Where every role has a
@@ -90,6 +102,9 @@ func (n *needs) optional() []permission {
 	if !n.bounded() {
 		statements = append(statements, n.tellGoneFromDenied())
 	}
+	if len(n.keyOwner) > 0 && n.roleARN == "" && !n.rotates {
+		statements = append(statements, n.rotateOwnKey())
+	}
 	empty := permission{
 		uses: "deleting users to which people, or AWS on finding a key in public, have attached policies, or given a console login, MFA devices, SSH keys, certificates or service credentials",
 		Sid:  "EmptyUsersThatOthersChanged", Resource: n.users(),
@@ -132,8 +147,12 @@ func (n *needs) source() []permission {
 	if n.roleARN == "" {
 		return nil
 	}
-	return []permission{{
+	statements := []permission{{
 		uses: "`role_arn`; for the identity that assumes the role, whose own policy is the above",
 		Sid:  "AssumeTheIntegrationsRole", Action: []string{"sts:AssumeRole"}, Resource: []string{n.roleARN},
 	}}
+	if n.rotates && len(n.keyOwner) > 0 {
+		statements = append(statements, n.rotateOwnKey())
+	}
+	return statements
 }

@@ -23,7 +23,7 @@ func sampleNeeds(bounded bool) *needs {
 	n.tags, n.unbounded = true, !bounded
 	n.policyARNs, n.formerPolicyARNs = []string{"<policy>"}, []string{"<policy>"}
 	n.groups, n.formerGroups = []string{"<group>"}, []string{"<group>"}
-	n.boundaries = []string{"<boundary>"}
+	n.boundaries, n.keyOwner = []string{"<boundary>"}, []string{"<own user>"}
 	return n
 }
 
