@@ -65,7 +65,9 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 		return nil, fmt.Errorf("configuration passed into the backend is nil")
 	}
 	b := newBackend(conf.BackendUUID)
-	if err := b.Setup(ctx, conf); err != nil {
+	attentive := *conf
+	attentive.System = &recentView{SystemView: conf.System}
+	if err := b.Setup(ctx, &attentive); err != nil {
 		return nil, fmt.Errorf("setting up the backend: %w", err)
 	}
 	return b, nil

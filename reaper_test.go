@@ -180,6 +180,7 @@ func TestReaperLeavesTheWorkToTheNodeThatMayWrite(t *testing.T) {
 	e.issue("app", nil)
 	e.advance(time.Hour)
 	e.system.ReplicationStateVal = consts.ReplicationPerformanceStandby
+	e.aMomentLater()
 	_, err := e.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: e.storage})
 	require.NoError(t, err)
 	e.b.reaper.done.Wait() // for a pass, if there is one

@@ -94,6 +94,7 @@ func TestOnlyANodeThatMayWriteRotates(t *testing.T) {
 	e := newEnv(t, rotatingPolicy)
 	e.write("config", map[string]any{"rotation_period": "1h"})
 	e.system.ReplicationStateVal = consts.ReplicationPerformanceStandby
+	e.aMomentLater()
 	e.advance(2 * time.Hour)
 	require.NoError(t, e.b.periodic(t.Context(), &logical.Request{Storage: e.storage}))
 	e.b.reaper.done.Wait()

@@ -55,9 +55,10 @@ func (c *creation) run(ctx context.Context) error {
 	steps := c.steps()
 	errs := make([]error, len(steps))
 	var wg sync.WaitGroup
-	for i, step := range steps {
-		wg.Go(func() { errs[i] = step(ctx) })
+	for i, step := range steps[1:] {
+		wg.Go(func() { errs[1+i] = step(ctx) })
 	}
+	errs[0] = steps[0](ctx) // on this stack, which has grown as deep as the SDK needs
 	wg.Wait()
 	// A failed step's error is returned as it is: the first decides how the
 	// caller is answered.

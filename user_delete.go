@@ -209,9 +209,10 @@ func (d *deletion) removePolicy(ctx context.Context) error {
 func allAtOnce(steps []func() error) error {
 	errs := make([]error, len(steps))
 	var wg sync.WaitGroup
-	for i, step := range steps {
-		wg.Go(func() { errs[i] = step() })
+	for i, step := range steps[1:] {
+		wg.Go(func() { errs[1+i] = step() })
 	}
+	errs[0] = steps[0]() // on this stack, which has grown as deep as the SDK needs
 	wg.Wait()
 	return errors.Join(errs...)
 }
