@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -82,13 +83,17 @@ type callerIdentity struct {
 	Partition string
 }
 
-// connection is an integration's way to AWS. It is immutable and safe for
-// concurrent use; an integration that changes gets a new one.
+// connection is an integration's way to AWS. It is immutable, but for what it
+// learns, and safe for concurrent use; an integration that changes gets a new one.
 type connection struct {
 	iam       iamAPI
 	sts       *sts.Client
 	accountID string
 	revision  string // of the integration it was made from
+	// seesUsers is set once iam:GetUser has shown a user, from when on its denial
+	// is no sign that the permission is missing. "No such user" does not count: where
+	// it is granted by name alone, that is told, and users in a path are denied.
+	seesUsers atomic.Bool
 }
 
 // newConnection makes the clients of an integration. It calls AWS only where

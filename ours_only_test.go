@@ -101,7 +101,7 @@ func TestAnIntegrationPointedAtAnotherAccount(t *testing.T) {
 }
 
 // The path of a user is that of its issue, whatever the integration or the role
-// say later. Break it by letting deletion.settle take a denial for "gone".
+// say later. Break it by letting deletion.checkTraces take a denial for "gone".
 func TestAPathChangedBetweenIssueAndRevocation(t *testing.T) {
 	both := strings.Replace(corePolicy, `"arn:aws:iam::*:user/vault/*"`, `["arn:aws:iam::*:user/vault/*","arn:aws:iam::*:user/team/*"]`, 1)
 	onlyNew := strings.Replace(corePolicy, "user/vault/*", "user/team/*", 1)
@@ -373,7 +373,7 @@ func TestATakenNameIsNotTakenForOneJustMade(t *testing.T) {
 			e.deleteByHand(l.username())
 			e.advance(10 * time.Minute)
 			stranger, _ := e.acct.AddUser(path, l.username(), testPolicy)
-			require.ErrorContains(t, e.revoke(l), "exists, and the integration may not delete it")
+			require.ErrorContains(t, e.revoke(l), "exists, and the integration may not see whether it is ours")
 			e.write("config", e.connection(e.wideKey())) // which tells more
 			e.finish()
 			found, ok := e.acct.User(stranger.Name)

@@ -85,9 +85,12 @@ type userRecord struct {
 	FailedSince time.Time `json:"failed_since,omitzero"` // when the first of them was
 	LastError   string    `json:"last_error,omitempty"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
-	// Proven says that an attempt removed something that only our user had, so
-	// that the user who bears the name was ours.
+	// Proven says that the user who bore the name was ours: an attempt removed
+	// something that only our user had, or AWS had just made the user, or listed it.
 	Proven bool `json:"proven,omitempty"`
+	// DoubtedSince is when deletion first met a user of the name that nothing
+	// showed to be ours; see deletion.checkTraces.
+	DoubtedSince time.Time `json:"doubted_since,omitzero"`
 	// RenamedTo is what the user was found to be called by somebody else's doing.
 	RenamedTo string `json:"renamed_to,omitempty"`
 	// RecreatedAt is when deletion last tried to make the user again in order
@@ -113,6 +116,28 @@ func (u *userRecord) settles() time.Time {
 		return u.RecreatedAt.Add(settlingTime)
 	}
 	return u.Created.Add(settlingTime)
+}
+
+// doubtEnds is from when on a user of the name that nothing shows to be ours is
+// taken for ours. A record without a key is of a creation that was cut off: such
+// a user never has shown anything, and its name was not handed out to anybody.
+func (u *userRecord) doubtEnds() time.Time {
+	if u.AccessKeyID == "" {
+		return u.Created.Add(settlingTime)
+	}
+	return u.DoubtedSince.Add(settlingTime)
+}
+
+// whenSettled moves the next attempt at what only time can tell: not before AWS's
+// "no such user" is believed, and no later than the doubt about the user ends.
+func (u *userRecord) whenSettled(next, now time.Time) time.Time {
+	if ends := u.doubtEnds(); now.Before(ends) && next.After(ends) {
+		next = ends
+	}
+	if settles := u.settles(); next.Before(settles) {
+		next = settles
+	}
+	return next
 }
 
 var (

@@ -34,6 +34,8 @@ type deletion struct {
 	now    func() time.Time
 	// keep writes the record, for what has to be known before it is done.
 	keep func(context.Context) error
+	// seesUsers is the connection's.
+	seesUsers *atomic.Bool
 
 	// name is what IAM calls the user: another than the record's if somebody
 	// has renamed it.
@@ -45,7 +47,7 @@ type deletion struct {
 	granted bool
 	// lost is set once a DeleteUser may have had its effect unseen.
 	lost bool
-	// proven is set once AWS has removed something that only our user has.
+	// proven is set once AWS has removed, or shown, something that only our user has.
 	proven atomic.Bool
 }
 

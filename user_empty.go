@@ -119,6 +119,16 @@ func eachAccessKey(ctx context.Context, api iamAPI, username string, visit func(
 	}, visit)
 }
 
+func eachInlinePolicy(ctx context.Context, api iamAPI, username string, visit func(string) error) error {
+	return eachItem(func(marker *string) (page[string], error) {
+		out, err := api.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: &username, Marker: marker})
+		if err != nil {
+			return page[string]{}, err
+		}
+		return page[string]{out.PolicyNames, next(out.IsTruncated, out.Marker)}, nil
+	}, visit)
+}
+
 func (e *emptying) accessKeys(ctx context.Context) error {
 	return eachAccessKey(ctx, e.iam, e.username, func(key types.AccessKeyMetadata) error {
 		_, err := e.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &e.username, AccessKeyId: key.AccessKeyId})
@@ -131,13 +141,7 @@ func (e *emptying) inlinePolicies(ctx context.Context) error {
 		_, err := e.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: &e.username, PolicyName: &policy})
 		return err
 	}
-	err := eachItem(func(marker *string) (page[string], error) {
-		out, err := e.iam.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: &e.username, Marker: marker})
-		if err != nil {
-			return page[string]{}, err
-		}
-		return page[string]{out.PolicyNames, next(out.IsTruncated, out.Marker)}, nil
-	}, func(policy string) error {
+	err := eachInlinePolicy(ctx, e.iam, e.username, func(policy string) error {
 		if policy == e.last {
 			return nil
 		}

@@ -13,7 +13,7 @@ import (
 // AWS has just done, or absent doubts it.
 func (d *deletion) notFound(ctx context.Context) error {
 	if d.proven.Load() && !d.lost {
-		return fmt.Errorf("%w: AWS does not know user %q, although it removed its access key or policy a moment ago", errUnsettled, d.name)
+		return fmt.Errorf("%w: AWS does not know user %q, although it removed or showed its access key or policy a moment ago", errUnsettled, d.name)
 	}
 	if err := d.absent(ctx); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (d *deletion) settle(ctx context.Context, denied error) error {
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
-		return d.recreate(ctx, denied)
+		return d.recreate(ctx, denied, "the integration may not delete it")
 	}
 	return errors.Join(denied, err)
 }
@@ -94,8 +94,9 @@ func (d *deletion) settle(ctx context.Context, denied error) error {
 // for certain: whether the name is free. User names are unique in the account
 // whatever their path, and iam:CreateUser is judged by the path that is asked
 // for. If the name is free the user was gone, and the bare one just made is
-// deleted again; if it is taken, the user is there and the denial is real.
-func (d *deletion) recreate(ctx context.Context, denied error) error {
+// deleted again; if it is taken, the user is there and the denial is real, which
+// is what taken puts into words.
+func (d *deletion) recreate(ctx context.Context, denied error, taken string) error {
 	if err := d.absent(ctx); err != nil {
 		return errors.Join(denied, err)
 	}
@@ -117,7 +118,7 @@ func (d *deletion) recreate(ctx context.Context, denied error) error {
 				return errors.Join(denied, err)
 			}
 		}
-		return d.contain(ctx, fmt.Errorf("user %q exists, and the integration may not delete it: %w", d.name, denied))
+		return d.contain(ctx, fmt.Errorf("user %q exists, and %s: %w", d.name, taken, denied))
 	case err != nil:
 		return errors.Join(advice(fmt.Sprintf("whether user %q still exists cannot be told from AWS's refusal: "+
 			"grant iam:ListAccessKeys on it without a path", d.name)), denied, err)

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -13,6 +14,9 @@ import (
 // after ours was deleted by hand, or may have been somebody's before.
 func (d *deletion) checkOwnership(ctx context.Context) error {
 	out, err := d.iam.GetUser(ctx, &iam.GetUserInput{UserName: &d.name})
+	if err == nil && out.User != nil {
+		d.seesUsers.Store(true)
+	}
 	switch {
 	case err == nil && out.User == nil:
 		return errNoContent
@@ -31,8 +35,8 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
-		// iam:GetUser is not among the eight core actions; iam:ListAccessKeys is.
-		return d.checkKeys(ctx)
+		// iam:GetUser is not among the eight core actions.
+		return d.checkTraces(ctx)
 	}
 	return err
 }
@@ -61,31 +65,67 @@ func (d *deletion) isForeign(found *types.User) bool {
 	return aws.ToString(found.Path) != d.user.Path && aws.ToTime(found.CreateDate).Before(d.user.Created.Add(-skewAllowance))
 }
 
-// checkKeys judges by the user's access keys alone. A user of ours has the
-// recorded key, or, where none is recorded or it was deleted, none that is
-// older than the record.
-func (d *deletion) checkKeys(ctx context.Context) error {
-	var strange []string
-	err := eachAccessKey(ctx, d.iam, d.name, func(key types.AccessKeyMetadata) error {
-		id := aws.ToString(key.AccessKeyId)
-		made := aws.ToTime(key.CreateDate)
-		if id != d.user.AccessKeyID && (d.user.AccessKeyID != "" || made.Before(d.user.Created.Add(-skewAllowance))) {
-			strange = append(strange, id)
-		}
-		return nil
-	})
+// checkTraces judges by what the eight core actions show, where iam:GetUser is
+// denied. Only the recorded access key, or the inline policy that bears the user's
+// own unguessable name, shows that the user is ours.
+//
+// One that shows neither may be ours, emptied by an attempt that died or by
+// somebody, or a stranger's. The denial may pass, and iam:GetUser tell then: the
+// user is left alone until it was denied in two attempts that far apart.
+func (d *deletion) checkTraces(ctx context.Context) error {
+	if d.user.Proven && !d.seesUsers.Load() {
+		return nil // DeleteUser decides
+	}
+	ours, strange, err := d.traces(ctx)
 	switch {
-	case err == nil && d.user.Proven:
-		return nil // whoever made those keys, an earlier attempt has proven the user ours
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
-		return nil // DeleteUser decides
+		// So is everything where the user is gone. DeleteUser would tell as well,
+		// but if this denial passes it would delete whoever is there.
+		return d.recreate(ctx, err, "the integration may not see whether it is ours")
 	case err != nil:
 		return err
+	case ours:
+		d.proven.Store(true)
+		return nil
+	case d.seesUsers.Load():
+		return fmt.Errorf("AWS denies iam:GetUser on user %q, which is there, although it has answered it before in this integration: "+
+			"that should pass. If the permission was taken away, or does not cover this user, grant it", d.name)
 	case len(strange) > 0:
 		return refuse("user %q has access key(s) %s that the engine did not make, and nothing that it made: it may be somebody else's. "+
 			"Grant iam:GetUser on it, so that its id can be compared with %q", d.user.Username, some(strange), d.user.UserID)
 	}
+	if d.user.DoubtedSince.IsZero() {
+		d.user.DoubtedSince = d.now()
+	}
+	if ends := d.user.doubtEnds(); d.now().Before(ends) {
+		return fmt.Errorf("%w: user %q has neither an access key nor a policy that shows it to be ours; it is deleted if that is still so at %s. "+
+			"Granting iam:GetUser on it, which is denied, settles it at once", errUnsettled, d.user.Username, timestamp(ends))
+	}
 	return nil
+}
+
+// traces says whether the user has anything that only ours has, and which of its
+// access keys ours cannot have: another than the recorded one, or, where none is
+// recorded, one that is older than the record.
+func (d *deletion) traces(ctx context.Context) (ours bool, strange []string, err error) {
+	err = eachAccessKey(ctx, d.iam, d.name, func(key types.AccessKeyMetadata) error {
+		id := aws.ToString(key.AccessKeyId)
+		switch {
+		case id == d.user.AccessKeyID:
+			ours = true
+		case d.user.AccessKeyID != "" || aws.ToTime(key.CreateDate).Before(d.user.Created.Add(-skewAllowance)):
+			strange = append(strange, id)
+		}
+		return nil
+	})
+	if err != nil || ours || d.user.PolicyName == "" {
+		return ours, strange, err
+	}
+	err = eachInlinePolicy(ctx, d.iam, d.name, func(policy string) error {
+		ours = ours || policy == d.user.PolicyName
+		return nil
+	})
+	return ours, strange, ignore(err, codeAccessDenied)
 }

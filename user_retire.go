@@ -90,7 +90,7 @@ func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, conn *conn
 		return refuse("it was made in account %s, but integration %q belongs to %s now: connect it to that account again", u.AccountID, u.Integration, conn.accountID)
 	}
 	d := &deletion{
-		iam: conn.iam, user: u, logger: b.Logger(), now: b.now,
+		iam: conn.iam, user: u, logger: b.Logger(), now: b.now, seesUsers: &conn.seesUsers,
 		keep: func(ctx context.Context) error {
 			return b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
 				if stored == nil {
@@ -118,14 +118,15 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 		}
 		stored.State = stateDeleting
 		stored.Proven = stored.Proven || u.Proven
+		stored.DoubtedSince = u.DoubtedSince
 		stored.Attempts++
 		stored.LastError = describe(failure)
 		if stored.FailedSince.IsZero() {
 			stored.FailedSince = b.now()
 		}
 		stored.NextAttempt = b.now().Add(retryPause(b.now().Sub(stored.FailedSince), retryable(failure)))
-		if settles := stored.settles(); errors.Is(failure, errUnsettled) && stored.NextAttempt.Before(settles) {
-			stored.NextAttempt = settles
+		if errors.Is(failure, errUnsettled) {
+			stored.NextAttempt = stored.whenSettled(stored.NextAttempt, b.now())
 		}
 		return true, nil
 	})

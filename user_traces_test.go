@@ -1,0 +1,213 @@
+package awsiam
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// Ours or a stranger's, where iam:GetUser is denied: for good, or for a moment.
+
+// groupsPolicy is the core's, and what a role with groups needs.
+var groupsPolicy = strings.Replace(corePolicy, `[{`,
+	`[{"Effect":"Allow","Action":["iam:AddUserToGroup","iam:RemoveUserFromGroup"],"Resource":"arn:aws:iam::*:group/*"},{`, 1)
+
+// replaced issues a lease whose user somebody then deletes, and makes another of
+// its name and path that has no key, no policy and no group.
+func (e *env) replaced() (l lease, unchanged func()) {
+	e.t.Helper()
+	e.acct.AddGroup("team")
+	e.write("roles/grouped", map[string]any{"policy_document": testPolicy, "iam_groups": "team"})
+	l = e.issue("grouped", nil)
+	e.deleteAll(l.username())
+	_, err := e.byHand().CreateUser(e.t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
+	require.NoError(e.t, err)
+	stranger, _ := e.acct.User(l.username())
+	e.advance(10 * time.Minute)
+	return l, func() {
+		e.t.Helper()
+		found, ok := e.acct.User(stranger.Name)
+		require.True(e.t, ok, "a stranger's user was deleted")
+		require.Equal(e.t, stranger, found)
+	}
+}
+
+// emptied has somebody take from a user all that shows it to be ours.
+func (e *env) emptied(l lease) lease {
+	e.t.Helper()
+	require.NoError(e.t, removedByHand["all but the user"](e, l))
+	return l
+}
+
+// What AWS once let the integration do it does not deny for good. Break it by
+// taking the case of seesUsers out of deletion.checkTraces.
+func TestADenialOfWhatWasAllowedIsNotBelieved(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	require.NoError(t, e.revoke(e.emptied(e.issue("app", nil))), "iam:GetUser shows that it is ours")
+	l, unchanged := e.replaced()
+	remove := e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied"})
+	for range 3 {
+		require.ErrorContains(t, e.revoke(l), "AWS denies iam:GetUser")
+		unchanged()
+		next := e.records()[l.username()].NextAttempt
+		require.LessOrEqual(t, next.Sub(e.clock.now()), maxRetryPause, "it passes by itself")
+		e.advance(10 * time.Minute)
+	}
+	remove()
+	require.NoError(t, e.revoke(l), "the ids differ, so ours is gone")
+	require.Empty(t, e.records())
+	unchanged()
+}
+
+// A denial in a process that has not asked before may be one for good, or pass.
+// Break it by not comparing with doubtEnds in deletion.checkTraces.
+func TestAFirstDenialIsNotBelievedAtOnce(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	l, unchanged := e.replaced()
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
+	err := e.revoke(l)
+	require.ErrorContains(t, err, "not settled yet")
+	require.ErrorContains(t, err, "Granting iam:GetUser on it, which is denied, settles it at once")
+	unchanged()
+	e.finish()
+	require.Empty(t, e.records())
+	unchanged()
+}
+
+// A failure of another kind long before is no reason to believe the first denial.
+// Break it by counting from FailedSince in userRecord.doubtEnds.
+func TestADeletionThatHasBeenFailingBelievesNoFirstDenial(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	l, unchanged := e.replaced()
+	remove := e.aws.Inject(awsfake.Fault{Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l))
+	remove()
+	e.advance(time.Hour)
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	unchanged()
+	require.NoError(t, e.revoke(l))
+	unchanged()
+}
+
+// If nothing of the user may be seen, DeleteUser is not asked: it might have its
+// effect. Break it by returning nil for a denial in deletion.checkTraces.
+func TestAPassingDenialOfTheListIsNotBelieved(t *testing.T) {
+	for name, policy := range map[string]string{"core": groupsPolicy, "wide": widePolicy} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			l, unchanged := e.replaced()
+			e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied"})
+			e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", Code: "AccessDenied"})
+			for range 3 {
+				require.ErrorContains(t, e.revoke(l), "may not see whether it is ours")
+				e.advance(time.Hour)
+			}
+			unchanged()
+		})
+	}
+}
+
+// Under the eight actions nothing more will ever show: the user goes once it has
+// been in doubt for long enough, and not before, also in the next process, and
+// where the record was damaged and the lease has replaced it. Break it by not
+// keeping DoubtedSince in backend.noteFailure, or by leaving doubtEnds out of whenSettled.
+func TestABareUserOfOursGoesInTime(t *testing.T) {
+	damage := func(e *env, username string) {
+		require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: userPrefix + username, Value: []byte(`{"user`)}))
+	}
+	for name, before := range map[string]func(*env, string){"": func(*env, string) {}, "damaged record": damage} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			l := e.emptied(e.issue("app", nil))
+			e.advance(10 * time.Minute)
+			before(e, l.username())
+			require.ErrorContains(t, e.revoke(l), "not settled yet")
+			doubted := e.clock.now()
+			e.start()
+			for e.clock.now().Sub(doubted) < settlingTime-30*time.Second {
+				e.reap()
+				require.Len(t, e.issuedUsers(), 1)
+				e.advance(20 * time.Second)
+			}
+			require.WithinDuration(t, doubted.Add(settlingTime), e.records()[l.username()].NextAttempt, 5*time.Second)
+			e.advance(40 * time.Second)
+			e.reap()
+			e.requireNothingLeft()
+		})
+	}
+}
+
+// The key was deleted by hand, and the policy is not removed before the groups
+// are: it shows whose the user is. Break it by returning before
+// eachInlinePolicy in deletion.traces.
+func TestTheInlinePolicyShowsWhoseTheUserIs(t *testing.T) {
+	e := newEnv(t, groupsPolicy)
+	e.acct.AddGroup("team")
+	e.write("roles/grouped", map[string]any{"policy_document": testPolicy, "iam_groups": "team"})
+	l := e.issue("grouped", nil)
+	e.advance(10 * time.Minute)
+	require.NoError(t, removedByHand["its key"](e, l))
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}
+
+// So does the recorded key, beside one that somebody made. Break it by taking
+// the comparison with it out of deletion.traces.
+func TestTheRecordedKeyShowsWhoseTheUserIs(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.advance(10 * time.Minute)
+	require.NoError(t, removedByHand["its policy"](e, l))
+	require.NoError(t, dependentsByHand["access key"](t.Context(), e.byHand(), e.acct, l.username()))
+	e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "ServiceFailure", Count: 2}) // and its one retry
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}
+
+// Who has just made a user needs no sign that it is ours. Break it by not setting
+// Proven in backend.undoUser.
+func TestUndoingKnowsWhatItHasMade(t *testing.T) {
+	for name, policy := range policies {
+		for what, fault := range map[string]awsfake.Fault{
+			"no key":            {Action: "CreateAccessKey", Code: "LimitExceeded"},
+			"key's answer lost": {Action: "CreateAccessKey", Lost: true},
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t, policy)
+				e.aws.Inject(fault)
+				e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Code: "LimitExceeded"})
+				e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied"})
+				resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+				require.True(t, err != nil || resp.IsError())
+				e.requireNothingLeft()
+			})
+		}
+	}
+}
+
+// If the answer of CreateUser was lost, the user may be another's. It goes when
+// the record is five minutes old, as after a crash. Break it by counting from
+// DoubtedSince in userRecord.doubtEnds in any case.
+func TestAUserOfALostAnswerGoesInFiveMinutes(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	remove := e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true})
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.Error(t, err)
+	remove()
+	require.Len(t, e.issuedUsers(), 1)
+	e.start()
+	e.advance(settlingTime)
+	e.reap()
+	e.requireNothingLeft()
+}
