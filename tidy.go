@@ -276,7 +276,6 @@ func (b *backend) adoptUser(ctx context.Context, s logical.Storage, conn *connec
 			PolicyName: name,
 		},
 		State: stateDeleting, NextAttempt: b.now(),
-		Proven: true, // AWS has listed it, in this mount's path
 	})
 }
 
