@@ -196,6 +196,31 @@ func TestUndoingKnowsWhatItHasMade(t *testing.T) {
 	}
 }
 
+// A process that was suspended does not know any more what it has made: the reaper
+// has deleted it, and a stranger has taken the name. Break it by dropping the look
+// at Created in backend.undoUser.
+func TestUndoingLateKnowsNothing(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	var stranger string
+	e.storage.on(func(op, key string) (bool, error) {
+		user, found := e.acct.User(strings.TrimPrefix(key, userPrefix))
+		if op == "get" && stranger == "" && found && len(user.AccessKeys) == 1 { // about to become active
+			stranger = user.Name
+			e.advance(10 * time.Minute)
+			e.deleteByHand(stranger)
+			require.NoError(t, e.storage.Storage.Delete(t.Context(), key))
+			_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: &stranger, Path: aws.String(testPath)})
+			require.NoError(t, err)
+		}
+		return true, nil
+	})
+	resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.True(t, err != nil || resp.IsError())
+	require.NotEmpty(t, stranger)
+	_, found := e.acct.User(stranger)
+	require.True(t, found, "a stranger's user was deleted")
+}
+
 // Where the answer of CreateUser was lost the user may be another's, and another
 // process does not know what this one has made: such users go as soon as the record
 // is five minutes old. Break it by counting from DoubtedSince alone in
