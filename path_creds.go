@@ -264,8 +264,6 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 	}
 	// Written again, because a creation that was given up may have no record any more.
 	u.State, u.NextAttempt = stateDeleting, b.now()
-	// AWS made the user a moment ago. After long it could be another's by now.
-	u.Proven = u.UserID != "" && b.now().Before(u.Created.Add(settlingTime))
 	err := b.storeUser(ctx, s, u)
 	if err == nil && outOfTime {
 		return nil // AWS does not answer and the caller has waited long enough: the reaper's next pass

@@ -86,7 +86,7 @@ type userRecord struct {
 	LastError   string    `json:"last_error,omitempty"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	// Proven says that the user who bore the name was ours: an attempt removed
-	// something that only our user had, or AWS had just made it when undoing began.
+	// something that only our user had, or AWS showed it.
 	Proven bool `json:"proven,omitempty"`
 	// DoubtedSince is when deletion first met a user of the name that nothing
 	// showed to be ours; see deletion.checkTraces.
@@ -119,11 +119,12 @@ func (u *userRecord) settles() time.Time {
 }
 
 // doubtEnds is from when on a user of the name that nothing shows to be ours is
-// taken for ours. A record without a key is of a creation that was cut off, or of
-// a user that tidy found: nothing could ever show it, and nobody was told its name.
+// taken for ours. A record without a key is of a creation that failed or was cut
+// off: nobody was told the name who could have taken it, and it is undone at once.
+// Or it is of a user that tidy found by its path.
 func (u *userRecord) doubtEnds() time.Time {
 	if u.AccessKeyID == "" {
-		return u.Created.Add(settlingTime)
+		return u.Created
 	}
 	return u.DoubtedSince.Add(settlingTime)
 }

@@ -174,13 +174,14 @@ func TestTheRecordedKeyShowsWhoseTheUserIs(t *testing.T) {
 	e.requireNothingLeft()
 }
 
-// Who has just made a user needs no sign that it is ours. Break it by not setting
-// Proven in backend.undoUser.
-func TestUndoingKnowsWhatItHasMade(t *testing.T) {
+// Undoing waits for no sign that the user is ours: nobody was told the name. Break
+// it by counting from DoubtedSince alone in userRecord.doubtEnds.
+func TestUndoingIsInNoDoubt(t *testing.T) {
 	for name, policy := range policies {
 		for what, fault := range map[string]awsfake.Fault{
-			"no key":            {Action: "CreateAccessKey", Code: "LimitExceeded"},
-			"key's answer lost": {Action: "CreateAccessKey", Lost: true},
+			"user's answer lost": {Action: "CreateUser", Lost: true},
+			"no key":             {Action: "CreateAccessKey", Code: "LimitExceeded"},
+			"key's answer lost":  {Action: "CreateAccessKey", Lost: true},
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				t.Parallel()
@@ -197,8 +198,8 @@ func TestUndoingKnowsWhatItHasMade(t *testing.T) {
 }
 
 // A process that was suspended does not know any more what it has made: the reaper
-// has deleted it, and a stranger has taken the name. Break it by dropping the look
-// at Created in backend.undoUser.
+// has deleted it, and a stranger has taken the name. Break it by not comparing with
+// doubtEnds in deletion.checkTraces.
 func TestUndoingLateKnowsNothing(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	var stranger string
@@ -221,30 +222,16 @@ func TestUndoingLateKnowsNothing(t *testing.T) {
 	require.True(t, found, "a stranger's user was deleted")
 }
 
-// Where the answer of CreateUser was lost the user may be another's, and another
-// process does not know what this one has made: such users go as soon as the record
-// is five minutes old. Break it by counting from DoubtedSince alone in
-// userRecord.doubtEnds.
+// Nor is another process in doubt, once the record is old enough for it to act.
+// Break it likewise.
 func TestACreationThatWasCutOffGoesInFiveMinutes(t *testing.T) {
-	for name, cutOff := range map[string]func(*env){
-		"answer lost": func(e *env) {
-			e.healers = append(e.healers, e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true}))
-		},
-		"process gone": func(e *env) {
-			e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true, Count: 1, Hook: func(awsfake.Call) { e.kill() }})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e := newEnv(t, corePolicy)
-			cutOff(e)
-			_, err := e.do(logical.ReadOperation, "creds/app", nil)
-			require.Error(t, err)
-			e.heal()
-			require.Len(t, e.issuedUsers(), 1)
-			e.advance(settlingTime)
-			e.reap()
-			e.requireNothingLeft()
-		})
-	}
+	e := newEnv(t, corePolicy)
+	e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true, Count: 1, Hook: func(awsfake.Call) { e.kill() }})
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.Error(t, err)
+	e.heal()
+	require.Len(t, e.issuedUsers(), 1)
+	e.advance(settlingTime)
+	e.reap()
+	e.requireNothingLeft()
 }
