@@ -5,7 +5,7 @@
 // are under way, paces them once AWS has throttled one, and decides whose turn
 // it is: deletions get nine of ten turns, and of either kind the task that was
 // begun first comes first, so that what is half done is finished before
-// something new begins.
+// something new begins. What nobody waits for has a turn where neither waits.
 //
 // The SDK's own adaptive retry mode begins without any limit, knows no
 // priorities, and has a quarter of the calls of a mass revocation throttled;
@@ -28,6 +28,10 @@ type Class int
 const (
 	Deleting Class = iota
 	Creating
+	// Idle is creating ahead of need. It has a turn only when nothing else waits.
+	// A task of it that AWS has admitted a call of goes on as Creating: to leave
+	// it half done would cost more calls than to finish it.
+	Idle
 	classes
 )
 
@@ -147,13 +151,14 @@ func (g *Governor) Acquire(ctx context.Context) (done func(Outcome), err error) 
 	}
 	w := &waiter{task: taskOf(ctx), turn: make(chan struct{})}
 	g.mu.Lock()
+	w.class = w.task.class
 	if err := g.hopeless(ctx, w.task); err != nil {
 		g.mu.Unlock()
 		return nil, err
 	}
 	now := time.Now()
 	g.pace.wake(now)
-	heap.Push(&g.waiting[w.task.class], w)
+	heap.Push(&g.waiting[w.class], w)
 	g.letGo(now)
 	g.mu.Unlock()
 
@@ -163,7 +168,7 @@ func (g *Governor) Acquire(ctx context.Context) (done func(Outcome), err error) 
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if w.index >= 0 {
-			heap.Remove(&g.waiting[w.task.class], w.index)
+			heap.Remove(&g.waiting[w.class], w.index)
 			return nil, g.busy(ctx.Err())
 		}
 		g.underWay-- // its turn came at the same moment, and is given to another
@@ -178,6 +183,9 @@ func (g *Governor) done(w *waiter, outcome Outcome) {
 	defer g.mu.Unlock()
 	now := time.Now()
 	g.underWay--
+	if w.class == Idle && outcome == Admitted {
+		w.task.class = Creating
+	}
 	g.pace.learn(w.began, now, outcome)
 	g.letGo(now)
 }
@@ -233,9 +241,10 @@ func (g *Governor) letGo(now time.Time) {
 			return
 		}
 		w := heap.Pop(line).(*waiter) //nolint:errcheck // nothing else is pushed
-		if w.task.class == Creating {
+		switch w.class {
+		case Creating:
 			g.deletions = 0
-		} else {
+		case Deleting:
 			g.deletions = min(g.deletions+1, deletionsPerCreation)
 		}
 		w.began, w.task.begun = now, true
@@ -252,6 +261,8 @@ func (g *Governor) next() *line {
 		return creating
 	case len(*deleting) > 0:
 		return deleting
+	case len(g.waiting[Idle]) > 0:
+		return &g.waiting[Idle]
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package governor
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,7 +47,7 @@ func throttledGovernor(perSecond float64) *Governor {
 }
 
 // TestWeights: of ten calls nine are deletions' where both kinds wait, and none
-// of the turns is lost where only one does.
+// is idle.
 func TestWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttledGovernor(20)
@@ -70,6 +71,7 @@ func TestWeights(t *testing.T) {
 		}
 		all.Wait()
 		require.Greater(t, turns[Creating].Load(), int64(8))
+		require.Zero(t, turns[Idle].Load())
 		require.InDelta(t, deletionsPerCreation, float64(turns[Deleting].Load())/float64(turns[Creating].Load()), 1)
 	})
 }
@@ -97,6 +99,40 @@ func TestOldestTaskFirst(t *testing.T) {
 		}
 		all.Wait()
 		require.IsIncreasing(t, order)
+	})
+}
+
+// TestIdle: what nobody waits for has all turns that nobody else wants; creations
+// that come meanwhile are not held up by it; and what is begun is finished.
+//
+// Break it by having next prefer the idle line to that of creations, or by
+// leaving the task's class as it is in done.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttledGovernor(10)
+		var order []string
+		acquire := func(ctx context.Context, what string) {
+			done, err := g.Acquire(ctx)
+			require.NoError(t, err)
+			order = append(order, what) // one at a time, by the pace
+			done(Admitted)
+		}
+		var all sync.WaitGroup
+		begun := WithTask(t.Context(), Idle)
+		acquire(begun, "begin")
+		for range 2 {
+			all.Go(func() { acquire(WithTask(t.Context(), Idle), "begin") })
+		}
+		synctest.Wait()
+		for range 5 {
+			all.Go(func() { acquire(WithTask(t.Context(), Creating), "lease") })
+		}
+		all.Go(func() { acquire(WithTask(t.Context(), Deleting), "delete") })
+		synctest.Wait()
+		all.Go(func() { acquire(begun, "finish") })
+		all.Wait()
+		require.Equal(t, []string{"begin", "finish"}, slices.DeleteFunc(slices.Clone(order[:3]), func(what string) bool { return what == "lease" || what == "delete" }))
+		require.Equal(t, []string{"begin", "begin"}, order[8:])
 	})
 }
 

@@ -5,6 +5,7 @@ import "time"
 // waiter is a call that waits for its turn.
 type waiter struct {
 	task  *Task
+	class Class         // the task's when the call came, which says in which line it is
 	turn  chan struct{} // closed when the call may be made
 	index int           // in the line; negative once it is out of it
 	began time.Time     // when the call was let go
