@@ -37,6 +37,7 @@ type backend struct {
 	reaper       *reaper
 	tidies       *tidies
 	rotations    *rotations
+	pools        *pools
 	// now is Vault's clock; tests move it.
 	now func() time.Time
 
@@ -87,12 +88,13 @@ func newBackend(uuid string) *backend {
 	b.reaper = newReaper(b)
 	b.tidies = &tidies{b: b, running: make(map[string]*tidying)}
 	b.rotations = &rotations{b: b, due: make(map[string]time.Time), running: make(map[string]bool)}
+	b.pools = newPools(b)
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(backendHelp),
 		BackendType:    logical.TypeLogical,
 		RunningVersion: Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{integrationPrefix},
+			SealWrapStorage: []string{integrationPrefix, poolPrefix},
 		},
 		Paths: framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathTidy(),
 			b.pathPolicy(), b.pathRotateRoot()),

@@ -134,8 +134,11 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 	answerBy := time.Now().Add(answerTimeout)
 	creating, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
+	if ready, err := b.pools.take(creating, req, r, terms); ready != nil || err != nil {
+		return ready, err
+	}
 	for range maxNames {
-		u, conn, err := b.beginUser(creating, req, r)
+		u, conn, err := b.beginUser(creating, req, r, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -164,9 +167,9 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 
 // beginUser draws a name and writes the record, while the integration that it
 // names cannot change.
-func (b *backend) beginUser(ctx context.Context, req *logical.Request, r *role) (*userRecord, *connection, error) {
+func (b *backend) beginUser(ctx context.Context, req *logical.Request, r *role, ahead *madeAhead) (*userRecord, *connection, error) {
 	for {
-		u, conn, err := b.recordUser(ctx, req, r)
+		u, conn, err := b.recordUser(ctx, req, r, ahead)
 		if u != nil || err != nil {
 			return u, conn, err
 		}
@@ -179,7 +182,7 @@ func (b *backend) beginUser(ctx context.Context, req *logical.Request, r *role) 
 
 // recordUser is beginUser for an integration that is connected; without a
 // connection it returns nothing.
-func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role) (*userRecord, *connection, error) {
+func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role, ahead *madeAhead) (*userRecord, *connection, error) {
 	b.integrations.RLock()
 	defer b.integrations.RUnlock()
 	in, err := b.integrationCache.get(ctx, req.Storage, r.Integration)
@@ -201,6 +204,7 @@ func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role)
 		return nil, nil, err
 	}
 	u := b.newRecord(req, r)
+	u.Ahead = ahead
 	u.Username, u.Path, u.AccountID = username, r.userPath(in)+b.mountSegment+"/", conn.accountID
 	if r.hasInlinePolicy() {
 		// Bearing the user's name, it is as unguessable: see deletion.proves.
@@ -273,7 +277,7 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 		if err := b.deleteInAWS(ctx, s, conn, u); err != nil {
 			return b.noteFailure(ctx, s, u, err)
 		}
-		return b.removeUser(ctx, s, u.Username)
+		return b.forgetUser(ctx, s, u)
 	}))
 }
 

@@ -20,6 +20,7 @@ const (
 	fieldMaxTTL                 = "max_ttl"
 	fieldEnforceExpiry          = "enforce_expiry"
 	fieldPropagationTimeout     = "propagation_timeout"
+	fieldPoolSize               = "pool_size"
 )
 
 func roleFields() map[string]*framework.FieldSchema {
@@ -37,6 +38,7 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldDefaultTTL:             {Type: framework.TypeDurationSecond, Default: int(defaultTTL.Seconds()), Description: "TTL of a lease whose reader asks for none."},
 		fieldEnforceExpiry:          {Type: framework.TypeBool, Default: true, Description: "Have AWS deny everything to a user, and to the sessions it made for itself, once no lease of it can be alive any more, even if Vault is gone."},
 		fieldPropagationTimeout:     {Type: framework.TypeDurationSecond, Default: int(defaultPropagationTimeout.Seconds()), Description: "How long a reader waits, at most, until AWS lets the new key in. 0: not at all; at most 45s."},
+		fieldPoolSize:               {Type: framework.TypeInt, Description: "How many users are kept ready, with a key that AWS lets in already and nothing that they may do, so that leases need not wait. At most 100; default: 0, none."},
 		fieldMaxTTL:                 {Type: framework.TypeDurationSecond, Description: "Longest that a lease can live, renewals included. Default, or 0: the mount's."},
 	}
 }
@@ -122,6 +124,7 @@ func (b *backend) roleRead(ctx context.Context, req *logical.Request, d *framewo
 		fieldMaxTTL:                 int64(r.MaxTTL.Seconds()),
 		fieldEnforceExpiry:          r.EnforceExpiry,
 		fieldPropagationTimeout:     int64(r.PropagationTimeout.Seconds()),
+		fieldPoolSize:               r.PoolSize,
 	}}, nil
 }
 
@@ -138,6 +141,7 @@ func (r *role) update(d *framework.FieldData) {
 	setDuration(d, fieldMaxTTL, &r.MaxTTL)
 	setField(d, fieldEnforceExpiry, &r.EnforceExpiry)
 	setDuration(d, fieldPropagationTimeout, &r.PropagationTimeout)
+	setField(d, fieldPoolSize, &r.PoolSize)
 }
 
 func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -172,7 +176,9 @@ func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framew
 	if err := r.validate(in); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	if err := b.putRole(ctx, req.Storage, r); err != nil {
+	err = b.putRole(ctx, req.Storage, r)
+	b.pools.roleChanged(req.Storage, name, r.PoolSize) // if it failed, it may have happened all the same
+	if err != nil {
 		return nil, err
 	}
 	if warnings := r.warnings(b.System()); len(warnings) > 0 {
@@ -186,7 +192,9 @@ func (b *backend) roleDelete(ctx context.Context, req *logical.Request, d *frame
 	if err := validateName(fieldRole, name); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	return nil, b.deleteRole(ctx, req.Storage, name)
+	err := b.deleteRole(ctx, req.Storage, name)
+	b.pools.roleChanged(req.Storage, name, 0)
+	return nil, err
 }
 
 const rolesHelp = `

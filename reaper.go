@@ -122,6 +122,7 @@ func (r *reaper) pass(s logical.Storage) {
 	if err := r.b.tidies.resume(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err)
 	}
+	r.b.pools.tend(s)
 	r.workOff(s)
 	if err := r.b.rotations.pass(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err)

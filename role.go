@@ -23,6 +23,8 @@ const (
 	// (hashicorp/vault#3115).
 	defaultPropagationTimeout = 10 * time.Second
 	maxPropagationTimeout     = 45 * time.Second
+	// maxPoolSize keeps a pool to a fiftieth of an account's users.
+	maxPoolSize = 100
 	// longestTTL keeps dates within what times and AWS's policies can hold.
 	longestTTL             = 100 * 365 * 24 * time.Hour
 	maxManagedPolicies     = 20  // IAM's quota of 10 can be raised to 20
@@ -62,6 +64,9 @@ type role struct {
 
 	// PropagationTimeout bounds the wait until AWS lets a new key in; 0: none.
 	PropagationTimeout time.Duration `json:"propagation_timeout"`
+
+	// PoolSize is how many users are kept ready; see pools.
+	PoolSize int `json:"pool_size"`
 
 	// fits says that checkSize was asked, and found nothing.
 	fits bool
@@ -119,6 +124,7 @@ func (r *role) validate(in *integration) error {
 		r.validateNaming(in),
 		r.validateTTLs(),
 		r.validatePropagationTimeout(),
+		r.validatePoolSize(),
 	)
 }
 
@@ -249,6 +255,13 @@ func (r *role) validateNaming(in *integration) error {
 func (r *role) validatePropagationTimeout() error {
 	if r.PropagationTimeout < 0 || r.PropagationTimeout > maxPropagationTimeout {
 		return refuse("%s (%s) must be 0, not to wait, or at most %s: Vault's clients give up after a minute", fieldPropagationTimeout, r.PropagationTimeout, maxPropagationTimeout)
+	}
+	return nil
+}
+
+func (r *role) validatePoolSize() error {
+	if r.PoolSize < 0 || r.PoolSize > maxPoolSize {
+		return refuse("%s (%d) must be 0, for none, or at most %d", fieldPoolSize, r.PoolSize, maxPoolSize)
 	}
 	return nil
 }

@@ -35,6 +35,8 @@ type userState string
 const (
 	// stateCreating: IAM may or may not have the user yet.
 	stateCreating userState = "creating"
+	// statePooled: the user waits for a lease; see pools.
+	statePooled userState = "pooled"
 	// stateActive: the user was handed out.
 	stateActive userState = "active"
 	// stateDeleting: the user has to go, and was not confirmed gone yet.
@@ -72,9 +74,13 @@ type userRecord struct {
 	State userState `json:"state"`
 
 	// Expires is the latest end of the lease as last granted, Deadline when no
-	// lease of the user can be alive any more; both with clockAllowance.
+	// lease of the user can be alive any more; both with clockAllowance. A
+	// pooled user has no deadline, and expires when it has waited long enough.
 	Expires  time.Time `json:"expires"`
 	Deadline time.Time `json:"deadline"`
+
+	// Ahead is set from the making of a user ahead of its lease until it is leased.
+	Ahead *madeAhead `json:"made_ahead,omitempty"`
 
 	// Who asked.
 	EntityID    string `json:"entity_id,omitempty"`
@@ -102,12 +108,20 @@ type userRecord struct {
 func (u *userRecord) due() time.Time {
 	switch u.State {
 	case stateCreating:
-		return u.Created.Add(settlingTime)
+		return u.begun().Add(settlingTime)
 	case stateDeleting:
 		return u.NextAttempt
 	default:
 		return u.Expires
 	}
+}
+
+// begun is when the work began that made or makes the user what it is to be.
+func (u *userRecord) begun() time.Time {
+	if u.Ahead != nil && u.Ahead.Taken.After(u.Created) {
+		return u.Ahead.Taken
+	}
+	return u.Created
 }
 
 // settles is until when AWS's "no such user" is not believed.
@@ -185,9 +199,11 @@ func (u *userRecord) check(username string) error {
 		return fmt.Errorf("it names user %q", u.Username)
 	case u.Version <= 0 || u.Created.IsZero() || u.Integration == "" || u.AccountID == "":
 		return errors.New("it has no version, date, integration or account")
-	case u.State == stateActive && (u.Expires.IsZero() || u.AccessKeyID == ""):
+	case (u.State == stateActive || u.State == statePooled) && (u.Expires.IsZero() || u.AccessKeyID == ""):
 		return errors.New("it has no access key, or no end of the lease")
-	case u.State != stateActive && u.State != stateCreating && u.State != stateDeleting:
+	case u.State == statePooled && u.Ahead == nil:
+		return errors.New("it does not say what the user was made for")
+	case u.State != stateActive && u.State != statePooled && u.State != stateCreating && u.State != stateDeleting:
 		return fmt.Errorf("its state is %q", u.State)
 	}
 	return nil
@@ -296,6 +312,17 @@ func (b *backend) removeUser(ctx context.Context, s logical.Storage, username st
 	}
 	b.reaper.forget(username)
 	return nil
+}
+
+// forgetUser removes the record of a user that is confirmed gone, after its
+// secret, which nothing else would know of.
+func (b *backend) forgetUser(ctx context.Context, s logical.Storage, u *userRecord) error {
+	if u.Ahead != nil {
+		if err := forgetPooledSecret(ctx, s, u.Username); err != nil {
+			return err
+		}
+	}
+	return b.removeUser(ctx, s, u.Username)
 }
 
 // changeUser changes the record under the user's lock, after reading it again.

@@ -33,7 +33,9 @@ type creation struct {
 	maxTTL time.Duration // the longest that a lease of the user can live
 
 	created time.Time // by AWS's clock, once there is a user
-	secret  string    // of the access key, once there is one
+	// pooled says that the user was made ahead of its lease, so that IAM knows it.
+	pooled bool
+	secret string // of the access key, once there is one
 }
 
 // errNoContent says that the answer of a call lacks what the call is made for,
@@ -52,7 +54,11 @@ func (c *creation) run(ctx context.Context) error {
 	if err := c.createUser(ctx); err != nil {
 		return err
 	}
-	steps := c.steps()
+	return concurrently(ctx, append(c.grants(), c.createAccessKey))
+}
+
+// concurrently takes the steps concurrently.
+func concurrently(ctx context.Context, steps []func(context.Context) error) error {
 	errs := make([]error, len(steps))
 	var wg sync.WaitGroup
 	for i, step := range steps[1:] {
@@ -95,15 +101,15 @@ func (c *creation) createUser(ctx context.Context) error {
 	}
 }
 
-// steps are the calls that can be made at once after CreateUser.
-func (c *creation) steps() []func(context.Context) error {
-	steps := []func(context.Context) error{c.createAccessKey}
+// grants are the calls that give the user its permissions.
+func (c *creation) grants() []func(context.Context) error {
+	var steps []func(context.Context) error
 	if c.user.PolicyName != "" {
 		steps = append(steps, c.putPolicy)
 	}
 	for _, policy := range c.user.PolicyARNs {
 		steps = append(steps, func(ctx context.Context) error {
-			return untilVisible(ctx, policy, func(ctx context.Context) error {
+			return c.change(ctx, policy, func(ctx context.Context) error {
 				_, err := c.conn.iam.AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: &c.user.Username, PolicyArn: &policy})
 				return err
 			})
@@ -111,7 +117,7 @@ func (c *creation) steps() []func(context.Context) error {
 	}
 	for _, group := range c.user.Groups {
 		steps = append(steps, func(ctx context.Context) error {
-			return untilVisible(ctx, group, func(ctx context.Context) error {
+			return c.change(ctx, group, func(ctx context.Context) error {
 				_, err := c.conn.iam.AddUserToGroup(ctx, &iam.AddUserToGroupInput{UserName: &c.user.Username, GroupName: &group})
 				return err
 			})
@@ -127,7 +133,7 @@ func (c *creation) putPolicy(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s of role %q: %w", fieldPolicyDocument, c.role.Name, err)
 	}
-	return untilVisible(ctx, "", func(ctx context.Context) error {
+	return c.change(ctx, "", func(ctx context.Context) error {
 		_, err := c.conn.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &c.user.Username, PolicyName: &c.user.PolicyName, PolicyDocument: &document})
 		return err
 	})
@@ -164,6 +170,15 @@ func (c *creation) dropStrayKeys(ctx context.Context) error {
 		_, err := c.conn.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &c.user.Username, AccessKeyId: key.AccessKeyId})
 		return ignore(err, codeNoSuchEntity)
 	})
+}
+
+// change makes a call on the user, which IAM may not know yet if it was just made.
+// Of a user that was made ahead it tells the truth: somebody has deleted it.
+func (c *creation) change(ctx context.Context, given string, call func(context.Context) error) error {
+	if c.pooled {
+		return call(ctx)
+	}
+	return untilVisible(ctx, given, call)
 }
 
 // untilVisible makes a call on a user just made, again while IAM does not know

@@ -43,7 +43,7 @@ func (b *backend) retireIf(ctx context.Context, s logical.Storage, username stri
 			err = b.deleteInAWS(ctx, s, conn, u)
 		}
 		if err == nil {
-			err = b.removeUser(ctx, s, username)
+			err = b.forgetUser(ctx, s, u)
 		}
 		if err != nil {
 			return b.noteFailure(ctx, s, u, err)

@@ -79,6 +79,14 @@ func WithTask(ctx context.Context, class Class, since time.Time) context.Context
 	return context.WithValue(ctx, taskKey{}, newTask(class, since))
 }
 
+// WithRest is WithTask for the rest of a creation, of which something is there
+// already: it is not refused for want of time, since what was done would be lost.
+func WithRest(ctx context.Context, since time.Time) context.Context {
+	task := newTask(Creating, since)
+	task.begun = true
+	return context.WithValue(ctx, taskKey{}, task)
+}
+
 func newTask(class Class, since time.Time) *Task {
 	return &Task{class: class, since: since, order: tasks.Add(1)}
 }

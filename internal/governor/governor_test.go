@@ -118,16 +118,16 @@ func TestIdle(t *testing.T) {
 			done(Admitted)
 		}
 		var all sync.WaitGroup
-		begun := WithTask(t.Context(), Idle)
+		begun := WithTask(t.Context(), Idle, time.Now())
 		acquire(begun, "begin")
 		for range 2 {
-			all.Go(func() { acquire(WithTask(t.Context(), Idle), "begin") })
+			all.Go(func() { acquire(WithTask(t.Context(), Idle, time.Now()), "begin") })
 		}
 		synctest.Wait()
 		for range 5 {
-			all.Go(func() { acquire(WithTask(t.Context(), Creating), "lease") })
+			all.Go(func() { acquire(WithTask(t.Context(), Creating, time.Now()), "lease") })
 		}
-		all.Go(func() { acquire(WithTask(t.Context(), Deleting), "delete") })
+		all.Go(func() { acquire(WithTask(t.Context(), Deleting, time.Now()), "delete") })
 		synctest.Wait()
 		all.Go(func() { acquire(begun, "finish") })
 		all.Wait()
@@ -160,9 +160,7 @@ func TestNoTimeLeft(t *testing.T) {
 		require.ErrorContains(t, err, "try again later")
 
 		// One that has begun is not given up for that.
-		begun := newTask(Creating, time.Now())
-		begun.begun = true
-		_, err = g.Acquire(context.WithValue(creating, taskKey{}, begun))
+		_, err = g.Acquire(WithRest(creating, time.Now()))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		start = time.Now()
 

@@ -1,0 +1,361 @@
+package awsiam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/smithy-go"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// poolMakers is how many users of one pool are made at once. They wait for
+	// AWS to let their keys in, most of the time.
+	poolMakers = 4
+	// poolMakersOfAll is the same of all pools together, for the sake of STS, which
+	// is asked about every key again and again.
+	poolMakersOfAll = 16
+	// poolRenewal is how long before the end of a user's waiting another is made,
+	// so that a pool is not empty when its users, made together, are old together.
+	poolRenewal = 10 * time.Minute
+	// poolReminder is how often the log has it that a pool cannot be filled.
+	poolReminder = time.Hour
+)
+
+// pools has the users that wait for a lease, of each role that has a pool_size.
+//
+// What it keeps in memory is who waits, learnt once from storage and then from
+// what is done here, so that no request lists anything. It is a hint only: a user
+// is leased by what its record says, under its lock.
+type pools struct {
+	b      *backend
+	makers chan struct{} // has a place for each user being made
+
+	mu       sync.Mutex
+	byRole   map[string]*pool
+	learned  bool // byRole has what earlier processes have left
+	learning bool
+}
+
+// pool is of one role. Its fields are guarded by pools.mu.
+type pool struct {
+	ready    []waiting // the oldest first
+	retiring []string  // users that nobody is to be given any more
+	making   int
+	size     int  // pool_size as last seen
+	asked    bool // to be looked at
+	busy     bool // work is under way
+
+	failing  time.Time            // since when it cannot be filled
+	resume   time.Time            // no user is made before
+	reported map[string]time.Time // when the log last had a failure, by its kind
+}
+
+// waiting is a user that is ready to be leased.
+type waiting struct {
+	username string
+	fits     string
+	expires  time.Time
+}
+
+func newPools(b *backend) *pools {
+	return &pools{b: b, makers: make(chan struct{}, poolMakersOfAll), byRole: make(map[string]*pool)}
+}
+
+func newWaiting(u *userRecord) waiting {
+	return waiting{username: u.Username, fits: u.Ahead.Fits, expires: u.Expires}
+}
+
+// tend has all pools looked at, in the background: it is called by each pass of
+// the reaper.
+func (p *pools) tend(s logical.Storage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.learned:
+		for name, q := range p.byRole {
+			p.ask(s, name, q)
+		}
+	case !p.learning:
+		p.learning = p.b.reaper.spawn(func() { p.learn(s) })
+	}
+}
+
+// roleChanged is called when the role was written or deleted, or may have been.
+// What could not be done before may be possible now.
+func (p *pools) roleChanged(s logical.Storage, name string, size int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byRole[name] == nil && size == 0 {
+		return
+	}
+	q := p.of(name)
+	q.failing, q.resume = time.Time{}, time.Time{}
+	p.ask(s, name, q)
+}
+
+// of is the role's pool. It is for callers that hold the lock.
+func (p *pools) of(role string) *pool {
+	q := p.byRole[role]
+	if q == nil {
+		q = new(pool)
+		p.byRole[role] = q
+	}
+	return q
+}
+
+// ask has the pool looked at. It is for callers that hold the lock.
+func (p *pools) ask(s logical.Storage, name string, q *pool) {
+	q.asked = true
+	if !q.busy && p.learned && p.b.WriteSafeReplicationState() {
+		q.busy = p.b.reaper.spawn(func() { p.work(s, name, q) })
+	}
+}
+
+// learn finds out which users wait, and which roles have a pool.
+func (p *pools) learn(s logical.Storage) {
+	found, err := p.stored(p.b.reaper.lifetime, s)
+	p.mu.Lock()
+	p.learning, p.learned = false, err == nil
+	for name, ready := range found {
+		p.of(name).ready = ready
+	}
+	p.mu.Unlock()
+	switch {
+	case err == nil:
+		p.tend(s)
+	case p.b.reaper.lifetime.Err() == nil:
+		p.b.reaper.complainOfStorage(err) // the next pass tries again
+	}
+}
+
+// stored reads who waits, by role, and has a key for each role with a pool. Where
+// a user does not wait any more, the reaper finishes with it and its secret.
+func (p *pools) stored(ctx context.Context, s logical.Storage) (map[string][]waiting, error) {
+	names, err := s.List(ctx, poolPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing the users that wait for a lease: %w", err)
+	}
+	found := make(map[string][]waiting)
+	for _, name := range names {
+		u, err := getUser(ctx, s, name)
+		switch {
+		case unreadable(err):
+		case err != nil:
+			return nil, err
+		case u == nil: // somebody else's doing: the engine removes the record last
+			err = forgetPooledSecret(ctx, s, name)
+		case u.State == statePooled:
+			found[u.Role] = append(found[u.Role], newWaiting(u))
+		}
+		if err != nil && !unreadable(err) {
+			return nil, err
+		}
+	}
+	for _, ready := range found {
+		slices.SortFunc(ready, func(a, b waiting) int { return a.expires.Compare(b.expires) })
+	}
+	err = eachRole(ctx, s, func(r *role) {
+		if r.PoolSize > 0 && found[r.Name] == nil {
+			found[r.Name] = []waiting{}
+		}
+	})
+	var damaged refusal
+	if errors.As(err, &damaged) {
+		err = nil // a role that cannot be read is written again, or deleted
+	}
+	return found, err
+}
+
+// work does what there is to do for a pool.
+func (p *pools) work(s logical.Storage, name string, q *pool) {
+	for p.goesOn(name, q) {
+		if err := p.attend(p.b.reaper.lifetime, s, name, q); err != nil {
+			p.failed(name, q, err)
+		}
+	}
+}
+
+// goesOn says whether there is anything to do, and ends the work if there is not.
+func (p *pools) goesOn(name string, q *pool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.b.reaper.lifetime.Err() == nil && (q.asked || q.short(p.b.now())) {
+		q.asked = false
+		return true
+	}
+	q.busy = false
+	if q.size == 0 && len(q.ready) == 0 && len(q.retiring) == 0 {
+		delete(p.byRole, name)
+	}
+	return false
+}
+
+// attend makes the pool what its role says.
+func (p *pools) attend(ctx context.Context, s logical.Storage, name string, q *pool) error {
+	r, fits, err := p.look(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	q.review(r.PoolSize, fits, p.b.now())
+	p.mu.Unlock()
+	if err := p.retire(ctx, s, q); err != nil {
+		return err
+	}
+	p.fill(ctx, s, r, fits, q)
+	return nil
+}
+
+// look returns the role, with a pool_size of 0 if there is none, and what its
+// users have to fit.
+func (p *pools) look(ctx context.Context, s logical.Storage, name string) (*role, string, error) {
+	r, err := p.b.roleCache.get(ctx, s, name)
+	if err != nil {
+		return nil, "", storageError{err}
+	}
+	if r == nil || r.PoolSize == 0 {
+		return newRole(name), "", nil
+	}
+	in, conn, err := p.b.connected(ctx, s, r.Integration)
+	if err != nil {
+		return nil, "", err
+	}
+	return r, p.b.fingerprint(r, in, conn), nil
+}
+
+// review takes out who does not fit, or has waited for long enough, and of the
+// others the oldest if they are too many.
+func (q *pool) review(size int, fits string, now time.Time) {
+	q.size = size
+	q.ready = slices.DeleteFunc(q.ready, func(w waiting) bool {
+		out := w.fits != fits || !now.Before(w.expires)
+		if out {
+			q.retiring = append(q.retiring, w.username)
+		}
+		return out
+	})
+	for len(q.ready) > size {
+		q.retiring = append(q.retiring, q.ready[0].username)
+		q.ready = q.ready[1:]
+	}
+}
+
+// short says whether a user is to be made now.
+func (q *pool) short(now time.Time) bool {
+	if now.Before(q.resume) {
+		return false
+	}
+	young := q.making
+	for _, w := range q.ready {
+		if now.Add(poolRenewal).Before(w.expires) {
+			young++
+		}
+	}
+	return young < q.size
+}
+
+// retire deletes the users that nobody is to be given any more, a few at a time.
+// Those of whom that could not even be put on record are left for another time.
+func (p *pools) retire(ctx context.Context, s logical.Storage, q *pool) error {
+	p.mu.Lock()
+	names := q.retiring
+	q.retiring = nil
+	p.mu.Unlock()
+	var group errgroup.Group
+	group.SetLimit(reaperWorkers)
+	for _, name := range names {
+		group.Go(func() error {
+			err := p.b.retireWaiting(ctx, s, name)
+			if err == nil || unreadable(err) { // which the reaper tells
+				return nil
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			q.retiring = append(q.retiring, name)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// fill makes users until there are as many as there should be, one cannot be
+// made, or the role is to be looked at again.
+func (p *pools) fill(ctx context.Context, s logical.Storage, r *role, fits string, q *pool) {
+	begin := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if ctx.Err() != nil || q.asked || !q.short(p.b.now()) {
+			return false
+		}
+		q.making++
+		return true
+	}
+	var group errgroup.Group
+	group.SetLimit(poolMakers)
+	for begin() {
+		group.Go(func() error {
+			u, err := p.make(ctx, s, r, fits)
+			p.mu.Lock()
+			q.making--
+			if err == nil {
+				q.ready = append(q.ready, newWaiting(u))
+				q.failing = time.Time{}
+			}
+			p.mu.Unlock()
+			if err != nil {
+				p.failed(r.Name, q, err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // what failed is in the log
+}
+
+// make makes a user when there is a place for it.
+func (p *pools) make(ctx context.Context, s logical.Storage, r *role, fits string) (*userRecord, error) {
+	select {
+	case p.makers <- struct{}{}:
+		defer func() { <-p.makers }()
+		return p.b.makeAhead(ctx, s, r, fits)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// failed puts off the next attempt, longer the longer it has been failing. The
+// log has each kind of failure when it begins, and is reminded of it.
+func (p *pools) failed(role string, q *pool, err error) {
+	if p.b.reaper.lifetime.Err() != nil {
+		return
+	}
+	kind := "other"
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		kind = answer.ErrorCode()
+	}
+	now := p.b.now()
+	p.mu.Lock()
+	if q.failing.IsZero() {
+		q.failing = now
+	}
+	q.resume = now.Add(retryPause(now.Sub(q.failing), true))
+	tell := now.Sub(q.reported[kind]) >= poolReminder
+	if tell {
+		if q.reported == nil {
+			q.reported = make(map[string]time.Time)
+		}
+		q.reported[kind] = now
+	}
+	p.mu.Unlock()
+	if tell {
+		p.b.Logger().Warn("the pool of a role cannot be filled; leases are made without it meanwhile",
+			"role", role, "error", strings.TrimSpace(describe(err)))
+	}
+}
