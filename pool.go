@@ -49,6 +49,7 @@ type pool struct {
 	retiring []string  // users that nobody is to be given any more
 	making   int
 	size     int  // pool_size as last seen
+	seen     bool // when last looked at
 	asked    bool // to be looked at
 	busy     bool // work is under way
 
@@ -187,11 +188,11 @@ func (p *pools) goesOn(name string, q *pool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.b.reaper.lifetime.Err() == nil && (q.asked || q.short(p.b.now())) {
-		q.asked = false
+		q.asked, q.seen = false, false
 		return true
 	}
 	q.busy = false
-	if q.size == 0 && len(q.ready) == 0 && len(q.retiring) == 0 {
+	if q.seen && q.size == 0 && len(q.ready) == 0 && len(q.retiring) == 0 {
 		delete(p.byRole, name)
 	}
 	return false
@@ -233,7 +234,7 @@ func (p *pools) look(ctx context.Context, s logical.Storage, name string) (*role
 // review takes out who does not fit, or has waited for long enough, and of the
 // others the oldest if they are too many.
 func (q *pool) review(size int, fits string, now time.Time) {
-	q.size = size
+	q.size, q.seen = size, true
 	q.ready = slices.DeleteFunc(q.ready, func(w waiting) bool {
 		out := w.fits != fits || !now.Before(w.expires)
 		if out {

@@ -1,0 +1,151 @@
+package awsiam
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// TestEveryStepOfFillingAPoolGoesWrong: whatever was begun is finished or undone,
+// and the pool is full in the end.
+//
+// Break it by recording that the user waits before its secret is stored, or by
+// forgetting the secret only after the record.
+func TestEveryStepOfFillingAPoolGoesWrong(t *testing.T) {
+	var table []breakage
+	for _, action := range []string{"CreateUser", "CreateAccessKey"} {
+		table = append(table, awsBreakages(action)...)
+	}
+	table = append(table, storageBreakages("get", rolePrefix, 1)...)
+	table = append(table, storageBreakages("get", integrationPrefix, 1)...)
+	table = append(table, storageBreakages("get", userPrefix, 1)...) // the name is free
+	table = append(table, storageBreakages("put", userPrefix, 1)...) // creating
+	table = append(table, storageBreakages("put", poolPrefix, 1)...)
+	table = append(table, storageBreakages("get", userPrefix, 2)...) // still creating
+	table = append(table, storageBreakages("put", userPrefix, 2)...) // pooled
+	for name, policy := range policies {
+		for _, broken := range table {
+			t.Run(name+"/"+broken.name, func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t, policy)
+				e.write("roles/app", map[string]any{"pool_size": 1})
+				e.issue("app", nil) // connects; and is live all the time
+				bystander := e.issuedUsers()[0].Name
+				e.b.pools.learn(e.storage) // begins to fill it
+				broken.arm(e)
+				e.settle()
+				e.heal()
+				for range 2 { // learns after a restart, and fills it again
+					e.advance(6 * time.Minute)
+					e.reap()
+				}
+				require.Contains(t, e.records(), bystander, "a live user was deleted")
+				require.Len(t, e.pooled(), 1)
+				require.Equal(t, e.pooled(), e.secrets())
+				e.requirePooled("app")
+				e.requireEmptied("app")
+			})
+		}
+	}
+}
+
+// requirePooled checks that the role's next lease is made of a user that waits.
+func (e *env) requirePooled(role string) {
+	e.t.Helper()
+	waiting := e.pooled()
+	l := e.issue(role, nil)
+	require.Contains(e.t, waiting, l.username())
+	e.requireWorks(l)
+}
+
+// requireWorks checks that a lease survives the reaper, does what its role
+// allows, and can be revoked.
+func (e *env) requireWorks(l lease) {
+	e.t.Helper()
+	e.advance(6 * time.Minute)
+	e.reap()
+	require.Equal(e.t, 1, e.authenticates(l, 1))
+	require.True(e.t, e.mayList(l.key()))
+	require.NoError(e.t, e.revoke(l))
+	_, ok := e.acct.User(l.username())
+	require.False(e.t, ok, "a revoked user is still there")
+}
+
+// TestEveryStepOfTakingFromAPoolGoesWrong: whoever is handed out works and lives;
+// the others of the pool wait on; and nobody is left over.
+//
+// Break it by removing the secret after the lease is recorded, by leaving Taken
+// out of userRecord.begun, or by undoing a user that could not be claimed.
+func TestEveryStepOfTakingFromAPoolGoesWrong(t *testing.T) {
+	table := awsBreakages("PutUserPolicy")
+	table = append(table, storageBreakages("get", poolPrefix, 1)...)
+	table = append(table, storageBreakages("get", userPrefix, 1)...)
+	table = append(table, storageBreakages("put", userPrefix, 1)...) // claimed
+	table = append(table, storageBreakages("delete", poolPrefix, 1)...)
+	table = append(table, storageBreakages("get", userPrefix, 2)...)
+	table = append(table, storageBreakages("put", userPrefix, 2)...) // active
+	for name, policy := range policies {
+		for _, broken := range table {
+			t.Run(name+"/"+broken.name, func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t, policy)
+				e.pool("app", 2)
+				e.leaveShort("app")
+				e.advance(time.Hour)
+				broken.arm(e)
+				resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+				e.settle()
+				e.heal()
+				if err == nil && !resp.IsError() {
+					l := newLease(t, resp)
+					require.NotContains(t, e.secrets(), l.username())
+					e.requireWorks(l)
+				}
+				e.leaveShort("app")
+				e.advance(6 * time.Minute)
+				e.reap()
+				require.NotEmpty(t, e.pooled())
+				require.Equal(t, e.pooled(), e.secrets())
+				e.requirePooled("app")
+				e.requireEmptied("app")
+			})
+		}
+	}
+}
+
+// refusingWrites is the storage of a node that is not active any more.
+type refusingWrites struct{ logical.Storage }
+
+func (refusingWrites) Put(context.Context, *logical.StorageEntry) error { return errInjected }
+func (refusingWrites) Delete(context.Context, string) error             { return errInjected }
+
+// TestPoolOfADeposedNode: it leases nobody and deletes nobody, whatever it takes
+// for waiting, while the node that is active leases its users.
+//
+// Break it by having retireWaiting go on where it could not write, or pools.take
+// undo a user that it could not claim.
+func TestPoolOfADeposedNode(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	e.pool("app", 2)
+	waiting := e.pooled()
+	deposed := e.b
+	e.start()
+	e.b.pools.learn(e.storage)
+	e.leaveShort("app")
+	first := e.issue("app", nil)
+
+	for range 3 {
+		_, err := deposed.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/app", Storage: refusingWrites{e.storage}})
+		require.Error(t, err)
+		deposed.pools.roleChanged(refusingWrites{e.storage}, "app", 0)
+		deposed.reaper.done.Wait()
+	}
+	second := e.issue("app", nil)
+	require.ElementsMatch(t, waiting, []string{first.username(), second.username()})
+	e.requireWorks(first)
+	e.requireWorks(second)
+	e.requireEmptied("app")
+}
