@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,9 @@ func TestPoolUserDeletedByHand(t *testing.T) {
 			var l lease
 			promptly(t, "a lease", func() error { l = e.issue("app", nil); return nil })
 			require.NotEqual(t, gone, l.username())
+			e.settle()
+			tried := slices.DeleteFunc(e.callsOn(gone), func(action string) bool { return action != "PutUserPolicy" })
+			require.Len(t, tried, 1, "a pause of ten seconds")
 			require.NoError(t, e.revoke(l))
 			e.requireEmptied("app")
 		})

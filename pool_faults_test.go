@@ -7,13 +7,15 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
 )
 
 // TestEveryStepOfFillingAPoolGoesWrong: whatever was begun is finished or undone,
 // and the pool is full in the end.
 //
 // Break it by recording that the user waits before its secret is stored, or by
-// forgetting the secret only after the record.
+// taking a role that could not be read for one without a pool in pools.goesOn.
 func TestEveryStepOfFillingAPoolGoesWrong(t *testing.T) {
 	var table []breakage
 	for _, action := range []string{"CreateUser", "CreateAccessKey"} {
@@ -77,8 +79,7 @@ func (e *env) requireWorks(l lease) {
 // TestEveryStepOfTakingFromAPoolGoesWrong: whoever is handed out works and lives;
 // the others of the pool wait on; and nobody is left over.
 //
-// Break it by removing the secret after the lease is recorded, by leaving Taken
-// out of userRecord.begun, or by undoing a user that could not be claimed.
+// Break it by removing the secret after the lease is recorded.
 func TestEveryStepOfTakingFromAPoolGoesWrong(t *testing.T) {
 	table := awsBreakages("PutUserPolicy")
 	table = append(table, storageBreakages("get", poolPrefix, 1)...)
@@ -114,6 +115,58 @@ func TestEveryStepOfTakingFromAPoolGoesWrong(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestEveryStepOfEmptyingAPoolGoesWrong: in the end there is neither a user, nor a
+// record, nor a secret.
+//
+// Break it by forgetting the secret after the record in forgetUser.
+func TestEveryStepOfEmptyingAPoolGoesWrong(t *testing.T) {
+	var table []breakage
+	for _, action := range []string{"DeleteAccessKey", "DeleteUser"} {
+		table = append(table, awsBreakages(action)...)
+	}
+	table = append(table, storageBreakages("get", userPrefix, 1)...)
+	table = append(table, storageBreakages("put", userPrefix, 1)...)
+	table = append(table, storageBreakages("get", userPrefix, 2)...)
+	table = append(table, storageBreakages("delete", poolPrefix, 1)...)
+	table = append(table, storageBreakages("delete", userPrefix, 1)...)
+	for name, policy := range policies {
+		for _, broken := range table {
+			t.Run(name+"/"+broken.name, func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t, policy)
+				e.pool("app", 1)
+				broken.arm(e)
+				_, err := e.do(logical.DeleteOperation, "roles/app", nil)
+				require.NoError(t, err)
+				e.settle()
+				e.heal()
+				e.finish()
+				e.requireNothingLeft()
+				require.Empty(t, e.secrets())
+			})
+		}
+	}
+}
+
+// TestPoolReaperLeavesATakingAlone: that the user was made long ago does not make
+// its lease an abandoned creation.
+//
+// Break it by leaving Taken out of userRecord.begun.
+func TestPoolReaperLeavesATakingAlone(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.pool("app", 1)
+	e.leaveShort("app")
+	e.advance(10 * time.Hour)
+	waiting := e.pooled()
+	e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Count: 1, Hook: func(c awsfake.Call) {
+		e.b.reaper.schedule(c.User, "", time.Time{})
+		e.reap()
+	}})
+	l := e.issue("app", nil)
+	require.Equal(t, []string{l.username()}, waiting)
+	e.requireWorks(l)
 }
 
 // refusingWrites is the storage of a node that is not active any more.

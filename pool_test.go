@@ -159,6 +159,7 @@ func TestPoolLeasesAUserOnce(t *testing.T) {
 	p.mu.Unlock()
 	waiting := e.pooled()
 	e.leaveShort("app")
+	e.meetAtSecrets(waiting)
 
 	leases := make([]lease, readers)
 	var all sync.WaitGroup
@@ -184,6 +185,22 @@ func TestPoolLeasesAUserOnce(t *testing.T) {
 		require.NoError(t, e.revoke(l))
 	}
 	e.requireEmptied("app")
+}
+
+// meetAtSecrets has two requests each read a user's secret before either goes on.
+func (e *env) meetAtSecrets(usernames []string) {
+	meetings := make(map[string]*sync.WaitGroup)
+	for _, name := range usernames {
+		meetings[poolPrefix+name] = new(sync.WaitGroup)
+		meetings[poolPrefix+name].Add(2)
+	}
+	e.storage.on(func(op, key string) (bool, error) {
+		if meeting := meetings[key]; meeting != nil && op == "get" {
+			meeting.Done()
+			meeting.Wait()
+		}
+		return true, nil
+	})
 }
 
 // TestPoolIsLearntAfterARestart: who waited before does so after it, and no
