@@ -78,12 +78,15 @@ func newWaiting(u *userRecord) waiting {
 func (p *pools) tend(s logical.Storage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.learned:
-		for name, q := range p.byRole {
-			p.ask(s, name, q)
-		}
-	case !p.learning:
+	p.begin(s)
+	for name, q := range p.byRole {
+		p.ask(s, name, q)
+	}
+}
+
+// begin finds out who waits, once. It is for callers that hold the lock.
+func (p *pools) begin(s logical.Storage) {
+	if !p.learned && !p.learning && p.b.WriteSafeReplicationState() {
 		p.learning = p.b.reaper.spawn(func() { p.learn(s) })
 	}
 }
@@ -114,6 +117,7 @@ func (p *pools) of(role string) *pool {
 // ask has the pool looked at. It is for callers that hold the lock.
 func (p *pools) ask(s logical.Storage, name string, q *pool) {
 	q.asked = true
+	p.begin(s)
 	if !q.busy && p.learned && p.b.WriteSafeReplicationState() {
 		q.busy = p.b.reaper.spawn(func() { p.work(s, name, q) })
 	}

@@ -21,7 +21,9 @@ func TestEveryStepOfFillingAPoolGoesWrong(t *testing.T) {
 	for _, action := range []string{"CreateUser", "CreateAccessKey"} {
 		table = append(table, awsBreakages(action)...)
 	}
+	table = append(table, storageBreakages("list", poolPrefix, 1)...)
 	table = append(table, storageBreakages("get", rolePrefix, 1)...)
+	table = append(table, storageBreakages("get", rolePrefix, 2)...)
 	table = append(table, storageBreakages("get", integrationPrefix, 1)...)
 	table = append(table, storageBreakages("get", userPrefix, 1)...) // the name is free
 	table = append(table, storageBreakages("put", userPrefix, 1)...) // creating
@@ -33,11 +35,11 @@ func TestEveryStepOfFillingAPoolGoesWrong(t *testing.T) {
 			t.Run(name+"/"+broken.name, func(t *testing.T) {
 				t.Parallel()
 				e := newEnv(t, policy)
-				e.write("roles/app", map[string]any{"pool_size": 1})
-				e.issue("app", nil) // connects; and is live all the time
-				bystander := e.issuedUsers()[0].Name
-				e.b.pools.learn(e.storage) // begins to fill it
+				bystander := e.issue("app", nil).username() // is live all the time
+				e.storePool("app", 1)
+				e.start()
 				broken.arm(e)
+				e.b.pools.tend(e.storage)
 				e.settle()
 				e.heal()
 				for range 2 { // learns after a restart, and fills it again
@@ -52,6 +54,17 @@ func TestEveryStepOfFillingAPoolGoesWrong(t *testing.T) {
 			})
 		}
 	}
+}
+
+// storePool has the role stored with a pool, past the engine.
+func (e *env) storePool(name string, size int) {
+	e.t.Helper()
+	r, err := getRole(e.t.Context(), e.storage, name)
+	require.NoError(e.t, err)
+	r.PoolSize = size
+	entry, err := logical.StorageEntryJSON(rolePrefix+name, r)
+	require.NoError(e.t, err)
+	require.NoError(e.t, e.storage.Storage.Put(e.t.Context(), entry))
 }
 
 // requirePooled checks that the role's next lease is made of a user that waits.

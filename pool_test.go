@@ -180,8 +180,9 @@ func TestPoolLeasesAUserOnce(t *testing.T) {
 	require.Len(t, keys, readers)
 	require.Equal(t, size, ahead)
 	require.Empty(t, e.secrets())
-	e.settle()
+	e.settle() // what the pool thought to be left over is undone
 	for _, l := range leases {
+		require.Equal(t, 1, e.authenticates(l, 1))
 		require.NoError(t, e.revoke(l))
 	}
 	e.requireEmptied("app")

@@ -9,17 +9,19 @@ import (
 type roleSpec struct {
 	name, integration                          string
 	inline, managed, group, tags, withBoundary bool
+	// pool is how many users wait for a lease.
+	pool int
 }
 
 // roles are those that clients issue from.
 var roles = []roleSpec{
 	{name: "core", integration: "core", inline: true},
-	{name: "core-again", integration: "core", inline: true},
+	{name: "core-again", integration: "core", inline: true, pool: 3},
 	{name: "told", integration: "told", inline: true},
 	{name: "wide-inline", integration: "wide", inline: true, tags: true},
 	{name: "wide-managed", integration: "wide", managed: true, withBoundary: true},
 	{name: "wide-group", integration: "wide", group: true},
-	{name: "wide-all", integration: "wide-too", inline: true, managed: true, group: true, tags: true, withBoundary: true},
+	{name: "wide-all", integration: "wide-too", inline: true, managed: true, group: true, tags: true, withBoundary: true, pool: 2},
 }
 
 // maxTTL is every role's max_ttl. No client holds a lease for as long, so that
@@ -35,6 +37,9 @@ func (r roleSpec) of() integration {
 func (r roleSpec) body() map[string]any {
 	account := r.of().account
 	body := map[string]any{"integration": r.integration, "default_ttl": "30s", "max_ttl": maxTTL}
+	if r.pool > 0 {
+		body["pool_size"] = r.pool
+	}
 	if r.integration != "told" {
 		body["propagation_timeout"] = 0 // so that there are more leases
 	}

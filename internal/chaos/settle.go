@@ -19,6 +19,9 @@ func (r *run) settle(ctx context.Context) (*Report, error) {
 	defer cancel()
 	say(r.options.Progress, r.started, "all healed: the leases that are live have to work, then all are ended")
 	r.useLive(ctx)
+	if err := r.emptyPools(ctx); err != nil {
+		return nil, fmt.Errorf("emptying the pools: %w", err)
+	}
 	r.endLeases(ctx)
 	report := &Report{options: r.options, shaken: r.calm.Sub(r.started), strangers: r.strangers.count()}
 	for {
@@ -64,6 +67,21 @@ func (r *run) useLive(ctx context.Context) {
 		}
 		r.tally.add(usedAtEnd)
 	}
+}
+
+// emptyPools has no user made any more that waits for a lease.
+func (r *run) emptyPools(ctx context.Context) error {
+	for _, spec := range roles {
+		if spec.pool == 0 {
+			continue
+		}
+		body := spec.body()
+		body["pool_size"] = 0
+		if _, err := r.caller.insist(ctx, writeRole(ctx, spec.name, body)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endLeases revokes a part of the leases that are left, one by one or a role's

@@ -22,6 +22,7 @@ func (w *waves) run(ctx context.Context) {
 	for pause(ctx, between(w.random, 5*time.Second, 15*time.Second)) {
 		spec, size, wait := pick(w.random, roles...), 2+w.random.IntN(4), w.random.IntN(2) == 0
 		w.made++
+		spec.pool = 0 // which would be left where the role's deletion is not answered
 		w.wave(ctx, fmt.Sprintf("wave-%d", w.made), spec, size, wait)
 	}
 }
