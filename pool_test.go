@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -156,9 +157,9 @@ func TestPoolLeasesAUserOnce(t *testing.T) {
 	p.mu.Lock()
 	q := p.of("app")
 	q.ready = append(q.ready, q.ready...) // each of them twice
+	q.busy = true                         // nobody looks at that
 	p.mu.Unlock()
 	waiting := e.pooled()
-	e.leaveShort("app")
 	e.meetAtSecrets(waiting)
 
 	leases := make([]lease, readers)
@@ -185,23 +186,35 @@ func TestPoolLeasesAUserOnce(t *testing.T) {
 		require.Equal(t, 1, e.authenticates(l, 1))
 		require.NoError(t, e.revoke(l))
 	}
+	p.mu.Lock()
+	q.busy = false
+	p.mu.Unlock()
 	e.requireEmptied("app")
 }
 
-// meetAtSecrets has two requests each read a user's secret before either goes on.
-func (e *env) meetAtSecrets(usernames []string) {
-	meetings := make(map[string]*sync.WaitGroup)
-	for _, name := range usernames {
-		meetings[poolPrefix+name] = new(sync.WaitGroup)
-		meetings[poolPrefix+name].Add(2)
+// meeting is storage of which two requests each read a user's secret before
+// either goes on.
+type meeting struct {
+	logical.Storage
+	readers map[string]*sync.WaitGroup // by key
+}
+
+func (m meeting) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	entry, err := m.Storage.Get(ctx, key)
+	if readers := m.readers[key]; readers != nil {
+		readers.Done()
+		readers.Wait()
 	}
-	e.storage.on(func(op, key string) (bool, error) {
-		if meeting := meetings[key]; meeting != nil && op == "get" {
-			meeting.Done()
-			meeting.Wait()
-		}
-		return true, nil
-	})
+	return entry, err
+}
+
+func (e *env) meetAtSecrets(usernames []string) {
+	met := meeting{Storage: e.storage.Storage, readers: make(map[string]*sync.WaitGroup)}
+	for _, name := range usernames {
+		met.readers[poolPrefix+name] = new(sync.WaitGroup)
+		met.readers[poolPrefix+name].Add(2)
+	}
+	e.storage.Storage = met
 }
 
 // TestPoolIsLearntAfterARestart: who waited before does so after it, and no
