@@ -204,6 +204,8 @@ creds/<role> makes, and how long they live.
 At least one of policy_document (an inline policy), policy_arns (managed
 policies) and iam_groups gives the permissions. With enforce_expiry the users'
 inline policy also denies everything once no lease of them can be alive any
-more; it counts in IAM's limit of 2,048 characters. Everything is checked when
+more; it counts in IAM's limit of 2,048 characters. With pool_size users are made
+ahead, without permissions, so that leases need not wait for their keys. Empty the
+pools (pool_size=0) before the mount is disabled. Everything is checked when
 the role is written. Changes apply to users made from then on. When a role is
 deleted, its live leases run out: they can be revoked, but not renewed.`
