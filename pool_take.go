@@ -12,15 +12,15 @@ import (
 
 // take serves a request with a user that waits, or returns nil where none does
 // and one has to be made. What is wrong with a waiting user is not the caller's
-// trouble: that user is undone, and a new one made. The only error is of a caller
-// whose time is over.
+// trouble: that user is undone, and a new one made. An error is one that whoever
+// makes a user would meet as well, or of a caller whose time is over.
 func (p *pools) take(ctx context.Context, req *logical.Request, r *role, terms leaseTerms) (*issue, error) {
 	if r.PoolSize == 0 {
 		return nil, nil
 	}
 	in, conn, err := p.b.connected(ctx, req.Storage, r.Integration)
 	if err != nil {
-		return nil, ctx.Err() // who goes on to make a user is told more
+		return nil, err
 	}
 	defer p.refill(req.Storage, r.Name)
 	fits := p.b.fingerprint(r, in, conn)
