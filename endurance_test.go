@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,14 +23,13 @@ func TestAReadThatFailsOnceDoesNotHideARecord(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.issue("app", nil)
 	e.start()
-	failed := false
+	var failed atomic.Bool
 	e.storage.on(func(op, key string) (bool, error) {
-		first := op == "get" && matchesKey(userPrefix, key) && !failed
-		failed = failed || first
+		first := op == "get" && matchesKey(userPrefix, key) && failed.CompareAndSwap(false, true)
 		return !first, failIf(first)
 	})
 	e.reap()
-	require.True(t, failed)
+	require.True(t, failed.Load())
 	e.finish()
 	e.requireNothingLeft()
 }

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,13 +36,12 @@ type breakage struct {
 func storageBreakages(op, key string, nth int) []breakage {
 	// at is a fault that hits the nth such operation only.
 	at := func(e *env, perform bool, then func()) {
-		seen := 0
+		var seen atomic.Int64
 		e.storage.on(func(o, k string) (bool, error) {
 			if o != op || !matchesKey(key, k) {
 				return true, nil
 			}
-			seen++
-			if seen != nth {
+			if seen.Add(1) != int64(nth) {
 				return true, nil
 			}
 			then()
