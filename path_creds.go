@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -232,22 +233,25 @@ func (b *backend) newRecord(req *logical.Request, r *role) *userRecord {
 
 // activateUser records that the user is complete and until when, unless the
 // reaper has taken the creation for abandoned meanwhile, as it does when a
-// suspended machine wakes up late.
+// suspended machine wakes up late. Until then nobody else changes the record, and
+// it need not be read again.
 func (b *backend) activateUser(ctx context.Context, s logical.Storage, u *userRecord, terms leaseTerms) error {
-	err := b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
-		if stored == nil || stored.State != stateCreating {
-			return false, errors.New("its creation took so long that it was given up")
+	lock := locksutil.LockForKey(b.userLocks, u.Username)
+	lock.Lock()
+	defer lock.Unlock()
+	if now := b.now(); !now.Before(u.due()) {
+		stored, err := getUser(ctx, s, u.Username)
+		if err == nil && (stored == nil || stored.State != stateCreating) {
+			err = errors.New("its creation took so long that it was given up")
 		}
-		u.State = stateActive
-		u.Expires = b.now().Add(terms.ttl + clockAllowance)
-		u.Deadline = b.now().Add(terms.maxTTL + clockAllowance)
-		*stored = *u
-		return true, nil
-	})
-	if err != nil {
-		return storageError{err}
+		if err != nil {
+			return storageError{err}
+		}
 	}
-	return nil
+	u.State = stateActive
+	u.Expires = b.now().Add(terms.ttl + clockAllowance)
+	u.Deadline = b.now().Add(terms.maxTTL + clockAllowance)
+	return b.putUser(ctx, s, u)
 }
 
 // undo deletes what a failed creation has left. The reaper goes on where that

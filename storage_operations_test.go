@@ -22,11 +22,10 @@ func operationsOf(kinds ...map[string]int) map[string]int {
 }
 
 var (
-	// A user's record is looked for under its name, written, read again lest the
-	// reaper has given the creation up, and written as active.
-	coldIssue = map[string]int{"get users": 2, "put users": 2}
+	// A user's record is looked for under its name, written, and written as active.
+	coldIssue = map[string]int{"get users": 1, "put users": 2}
 	// Once the reaper has listed all records a new name needs no looking.
-	warmIssue = map[string]int{"get users": 1, "put users": 2}
+	warmIssue = map[string]int{"put users": 2}
 	renewal   = map[string]int{"get users": 1, "put users": 1}
 	// The write tells a deposed leader from the active node.
 	revocation       = map[string]int{"get users": 1, "put users": 1, "delete users": 1}

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
@@ -203,18 +204,15 @@ func TestUndoingIsInNoDoubt(t *testing.T) {
 func TestUndoingLateKnowsNothing(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	var stranger string
-	e.storage.on(func(op, key string) (bool, error) {
-		user, found := e.acct.User(strings.TrimPrefix(key, userPrefix))
-		if op == "get" && stranger == "" && found && len(user.AccessKeys) == 1 { // about to become active
-			stranger = user.Name
-			e.advance(10 * time.Minute)
-			e.deleteByHand(stranger)
-			require.NoError(t, e.storage.Storage.Delete(t.Context(), key))
-			_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: &stranger, Path: aws.String(testPath)})
-			require.NoError(t, err)
-		}
-		return true, nil
-	})
+	e.write("roles/app", map[string]any{"propagation_timeout": "1s"})
+	e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Count: 1, Hook: func(awsfake.Call) { // the user is complete
+		stranger = e.issuedUsers()[0].Name
+		e.advance(10 * time.Minute)
+		e.deleteByHand(stranger)
+		assert.NoError(t, e.storage.Storage.Delete(t.Context(), userPrefix+stranger))
+		_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: &stranger, Path: aws.String(testPath)})
+		assert.NoError(t, err)
+	}})
 	resp, err := e.do(logical.ReadOperation, "creds/app", nil)
 	require.True(t, err != nil || resp.IsError())
 	require.NotEmpty(t, stranger)
