@@ -119,12 +119,16 @@ func (s *cloudSchedule) next() weather {
 		w.rate = 6 + 14*s.random.Float64()
 	case lagging:
 		w.lag = awsfake.Lag{
-			User: between(s.random, 0, 12*time.Second), Key: between(s.random, 0, 15*time.Second),
+			User: between(s.random, 0, 12*time.Second), Key: between(s.random, 0, longestLag),
 			Policy: between(s.random, 0, 8*time.Second), KeyDeletion: between(s.random, 0, 5*time.Second),
 		}
 	}
 	return w
 }
+
+// longestLag is how long it takes at most for the effect of a call to be seen
+// everywhere, even once no lag is added any more.
+const longestLag = 15 * time.Second
 
 // deny refuses the integrations of one account: everything, as while somebody
 // has their policy wrong, or now and then, as while it travels through AWS.

@@ -53,10 +53,18 @@ func (r *run) settle(ctx context.Context) (*Report, error) {
 }
 
 // useLive has each live lease's client use its credential, and asks Vault for
-// the lease.
+// the lease. A key that was made under a lag shortly before takes its time.
 func (r *run) useLive(ctx context.Context) {
 	for _, held := range r.ledger.allLive(time.Now().Add(margin)) {
-		if _, err := r.cloud.as(held.key).ListGroups(ctx, &iam.ListGroupsInput{}); err != nil && ctx.Err() == nil {
+		use := func() error {
+			_, err := r.cloud.as(held.key).ListGroups(ctx, &iam.ListGroupsInput{})
+			return err
+		}
+		err := use()
+		for err != nil && time.Since(r.calm) < longestLag && pause(ctx, time.Second) {
+			err = use()
+		}
+		if err != nil && ctx.Err() == nil {
 			r.watcher.cut(held.username, "the use of its credential: "+err.Error(), "")
 			continue
 		}
