@@ -117,8 +117,10 @@ func (b *backend) leaseTerms(r *role, d *framework.FieldData) (leaseTerms, error
 			return leaseTerms{}, refuse("%s must be at least 1s: leave it out for the role's default_ttl of %s", fieldTTL, r.DefaultTTL)
 		}
 	}
-	maxTTL := r.maxTTL(b.System())
-	granted, warnings, err := framework.CalculateTTL(b.System(), 0, ttl, 0, maxTTL, 0, time.Time{})
+	// Each question is a call to Vault's process, and both below ask this one.
+	system := cappedView{b.System(), b.System().MaxLeaseTTL()}
+	maxTTL := r.maxTTL(system)
+	granted, warnings, err := framework.CalculateTTL(system, 0, ttl, 0, maxTTL, 0, time.Time{})
 	return leaseTerms{ttl: granted, maxTTL: maxTTL, warnings: warnings}, err
 }
 

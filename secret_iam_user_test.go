@@ -134,11 +134,9 @@ func TestLeaseTTL(t *testing.T) {
 func TestRenewalStaysWithinTheMaximumOfIssue(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.system.MaxLeaseTTLVal = time.Hour
-	e.aMomentLater()
 	l := e.issue("app", nil)
 
 	e.system.MaxLeaseTTLVal = 100 * time.Hour
-	e.aMomentLater()
 	l.secret.IssueTime = time.Now().Add(-50 * time.Minute)
 	resp, err := e.renew(l, 24*time.Hour)
 	require.NoError(t, err)

@@ -12,22 +12,15 @@ import (
 const recently = time.Second
 
 // recentView spares core questions whose answer was the same a moment ago. Each
-// is a call from the plugin's process to Vault's; the framework asks two for every
-// request, and a lease's TTL takes two more.
-//
-// What changes is learned within a second. That does no harm: the state of
-// replication changes only with a new backend (a node that becomes active or is
-// promoted unloads all mounts first), and a mount that is tuned gives leases by
-// its new maximum a moment later, since it is what the engine answers that counts.
+// is a call from the plugin's process to Vault's, and the framework asks these two
+// for every request. What changes is learned within a second, which does no harm:
+// both change only with a new backend, since a node that becomes active or is
+// promoted unloads all mounts first.
 type recentView struct {
 	logical.SystemView
-	maxTTL      recent[time.Duration]
 	replication recent[consts.ReplicationState]
 	local       recent[bool]
 }
-
-// MaxLeaseTTL implements logical.SystemView.
-func (v *recentView) MaxLeaseTTL() time.Duration { return v.maxTTL.get(v.SystemView.MaxLeaseTTL) }
 
 // ReplicationState implements logical.SystemView.
 func (v *recentView) ReplicationState() consts.ReplicationState {
@@ -54,3 +47,12 @@ func (r *recent[T]) get(ask func() T) T {
 	r.last.Store(&dated[T]{answer, asked})
 	return answer
 }
+
+// cappedView answers with a maximum that core was asked for already.
+type cappedView struct {
+	logical.SystemView
+	maxTTL time.Duration
+}
+
+// MaxLeaseTTL implements logical.SystemView.
+func (v cappedView) MaxLeaseTTL() time.Duration { return v.maxTTL }

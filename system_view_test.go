@@ -13,7 +13,6 @@ import (
 // aMomentLater has the engine ask core again for what it asked a moment ago.
 func (e *env) aMomentLater() {
 	v := e.b.System().(*recentView)
-	v.maxTTL.last.Store(nil)
 	v.replication.last.Store(nil)
 	v.local.last.Store(nil)
 }
@@ -22,17 +21,15 @@ func (e *env) aMomentLater() {
 // with every request.
 func TestRecentView(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		core := &askedView{StaticSystemView: logical.StaticSystemView{MaxLeaseTTLVal: time.Hour}}
+		core := &askedView{StaticSystemView: logical.StaticSystemView{LocalMountVal: false}}
 		v := &recentView{SystemView: core}
 		for range 10 {
-			require.Equal(t, time.Hour, v.MaxLeaseTTL())
 			require.False(t, v.LocalMount())
 			require.Zero(t, v.ReplicationState())
 		}
 		require.Equal(t, 1, core.asked)
-		core.MaxLeaseTTLVal, core.LocalMountVal, core.ReplicationStateVal = time.Minute, true, consts.ReplicationPerformanceStandby
+		core.LocalMountVal, core.ReplicationStateVal = true, consts.ReplicationPerformanceStandby
 		time.Sleep(recently)
-		require.Equal(t, time.Minute, v.MaxLeaseTTL())
 		require.True(t, v.LocalMount())
 		require.Equal(t, consts.ReplicationPerformanceStandby, v.ReplicationState())
 	})
@@ -44,7 +41,7 @@ type askedView struct {
 	asked int
 }
 
-func (v *askedView) MaxLeaseTTL() time.Duration {
+func (v *askedView) LocalMount() bool {
 	v.asked++
-	return v.StaticSystemView.MaxLeaseTTL()
+	return v.StaticSystemView.LocalMount()
 }
