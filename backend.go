@@ -56,6 +56,9 @@ type backend struct {
 	// userLocks guard the reading and rewriting of a record. Never held while
 	// waiting for AWS, and never two at once: locksutil shares them.
 	userLocks []*locksutil.LockEntry
+	// condemned are the names of users whose records this process has written as
+	// deleting, and not removed.
+	condemned sync.Map
 	// retirements lets one deletion of a user run at a time.
 	retirements singleflight.Group
 }

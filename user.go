@@ -97,6 +97,9 @@ type userRecord struct {
 	// DoubtedSince is when deletion first met a user of the name that nothing
 	// showed to be ours; see deletion.checkTraces.
 	DoubtedSince time.Time `json:"doubted_since,omitzero"`
+	// cutOff says that another process has begun to delete the user and did not
+	// come to an end: it may have emptied it.
+	cutOff bool
 	// RenamedTo is what the user was found to be called by somebody else's doing.
 	RenamedTo string `json:"renamed_to,omitempty"`
 	// RecreatedAt is when deletion last tried to make the user again in order
@@ -248,6 +251,9 @@ func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord)
 		return storageError{fmt.Errorf("writing the record of user %q: %w", u.Username, err)}
 	}
 	b.reaper.schedule(u.Username, u.Integration, u.due())
+	if u.State == stateDeleting {
+		b.condemned.Store(u.Username, nil)
+	}
 	return nil
 }
 
@@ -311,6 +317,7 @@ func (b *backend) removeUser(ctx context.Context, s logical.Storage, username st
 		return storageError{fmt.Errorf("removing the record of user %q: %w", username, err)}
 	}
 	b.reaper.forget(username)
+	b.condemned.Delete(username)
 	return nil
 }
 

@@ -69,9 +69,10 @@ func (d *deletion) isForeign(found *types.User) bool {
 // denied. Only the recorded access key, or the inline policy that bears the user's
 // own unguessable name, shows that the user is ours.
 //
-// One that shows neither may be ours, emptied by an attempt that died or by
-// somebody, or a stranger's. The denial may pass, and iam:GetUser tell then: the
-// user is left alone until it was denied in two attempts that far apart.
+// One that shows neither is ours, emptied, if a process died in deleting it. Else it
+// may be ours, emptied by somebody, or a stranger's. The denial may pass, and
+// iam:GetUser tell then: the user is left alone until it was denied in two attempts
+// that far apart.
 func (d *deletion) checkTraces(ctx context.Context) error {
 	if d.user.Proven && !d.seesUsers.Load() {
 		return nil // DeleteUser decides
@@ -95,6 +96,9 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 	case len(strange) > 0:
 		return refuse("user %q has access key(s) %s that the engine did not make, and nothing that it made: it may be somebody else's. "+
 			"Grant iam:GetUser on it, so that its id can be compared with %q", d.user.Username, some(strange), d.user.UserID)
+	}
+	if d.user.cutOff {
+		return nil
 	}
 	if d.user.DoubtedSince.IsZero() {
 		d.user.DoubtedSince = d.now()

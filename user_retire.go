@@ -62,6 +62,10 @@ func (b *backend) condemn(ctx context.Context, s logical.Storage, username strin
 			return false, errSpared
 		}
 		condemned = u
+		if u != nil && u.State == stateDeleting && u.Attempts == 0 {
+			_, here := b.condemned.Load(username)
+			u.cutOff = !here
+		}
 		if u == nil || u.State == stateDeleting {
 			return false, nil
 		}

@@ -148,6 +148,21 @@ func TestABareUserOfOursGoesInTime(t *testing.T) {
 	}
 }
 
+// A process died after it had emptied the user, and before it could say so: the next
+// one goes on at once. Break it by taking cutOff out of deletion.checkTraces.
+func TestAUserThatADeadProcessEmptiedGoesAtOnce(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	l := e.emptied(e.issue("app", nil))
+	u, err := getUser(t.Context(), e.storage, l.username())
+	require.NoError(t, err)
+	u.State, u.NextAttempt = stateDeleting, e.b.now()
+	e.store(t, u)
+	e.start()
+	e.advance(10 * time.Minute)
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}
+
 // The key was deleted by hand, and the policy is not removed before the groups
 // are: it shows whose the user is. Break it by returning before
 // eachInlinePolicy in deletion.traces.

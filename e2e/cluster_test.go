@@ -173,7 +173,7 @@ func (m *mount) makeDue(alive []credential) {
 		if !found {
 			continue
 		}
-		for _, field := range []string{"created", "expires", "deadline", "next_attempt", "recreated_at"} {
+		for _, field := range []string{"created", "expires", "deadline", "next_attempt", "recreated_at", "doubted_since"} {
 			text, ok := record[field].(string)
 			if !ok {
 				continue
