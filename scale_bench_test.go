@@ -1,12 +1,15 @@
 package awsiam
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
 )
 
 // fillAgenda notes healthy users of some integrations.
@@ -21,11 +24,17 @@ func fillAgenda(g *agenda, n int) {
 func BenchmarkReaperPass(b *testing.B) {
 	for _, n := range []int{0, 5000, manyUsers} {
 		b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
-			r := newReaper(newBackend(testUUID))
-			r.pass(new(logical.InmemStorage)) // has learnt that there are no records
+			storage := new(logical.InmemStorage)
+			made, err := Factory(b.Context(), &logical.BackendConfig{
+				Logger: hclog.NewNullLogger(), StorageView: storage, BackendUUID: testUUID, System: new(logical.StaticSystemView),
+			})
+			require.NoError(b, err)
+			b.Cleanup(func() { made.Cleanup(context.Background()) })
+			r := made.(*backend).reaper
+			r.pass(storage) // has learnt that there are no records
 			fillAgenda(&r.agenda, n)
 			for b.Loop() {
-				r.pass(nil)
+				r.pass(storage)
 			}
 		})
 	}
