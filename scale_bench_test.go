@@ -20,17 +20,23 @@ func fillAgenda(g *agenda, n int) {
 	}
 }
 
+// newBenchReaper is the reaper of a backend that has been set up.
+func newBenchReaper(b *testing.B, storage logical.Storage) *reaper {
+	b.Helper()
+	made, err := Factory(b.Context(), &logical.BackendConfig{
+		Logger: hclog.NewNullLogger(), StorageView: storage, BackendUUID: testUUID, System: new(logical.StaticSystemView),
+	})
+	require.NoError(b, err)
+	b.Cleanup(func() { made.Cleanup(context.Background()) })
+	return made.(*backend).reaper
+}
+
 // A pass with nothing due, however many healthy users there are.
 func BenchmarkReaperPass(b *testing.B) {
 	for _, n := range []int{0, 5000, manyUsers} {
 		b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
 			storage := new(logical.InmemStorage)
-			made, err := Factory(b.Context(), &logical.BackendConfig{
-				Logger: hclog.NewNullLogger(), StorageView: storage, BackendUUID: testUUID, System: new(logical.StaticSystemView),
-			})
-			require.NoError(b, err)
-			b.Cleanup(func() { made.Cleanup(context.Background()) })
-			r := made.(*backend).reaper
+			r := newBenchReaper(b, storage)
 			r.pass(storage) // has learnt that there are no records
 			fillAgenda(&r.agenda, n)
 			for b.Loop() {
@@ -73,7 +79,7 @@ func BenchmarkReaperStart(b *testing.B) {
 	e := &env{storage: &faultyStorage{Storage: new(logical.InmemStorage)}, clock: new(clock)}
 	e.storeMany(b, manyUsers)
 	for b.Loop() {
-		r := newReaper(newBackend(testUUID))
+		r := newBenchReaper(b, e.storage)
 		r.pass(e.storage)
 		r.done.Wait()
 	}
