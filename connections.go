@@ -77,17 +77,24 @@ func (c *connections) dropAll() {
 
 // connect returns the integration's connection, made now if need be.
 func (b *backend) connect(ctx context.Context, s logical.Storage, name string) (*connection, error) {
+	_, conn, err := b.connected(ctx, s, name)
+	return conn, err
+}
+
+// connected is connect for who needs the integration as well.
+func (b *backend) connected(ctx context.Context, s logical.Storage, name string) (*integration, *connection, error) {
 	in, err := b.integrationCache.get(ctx, s, name)
 	if err != nil {
-		return nil, storageError{err}
+		return nil, nil, storageError{err}
 	}
 	if in == nil {
-		return nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)
+		return nil, nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)
 	}
-	if conn := b.connections.get(in); conn != nil {
-		return conn, nil
+	conn := b.connections.get(in)
+	if conn == nil {
+		conn, err = b.makeConnection(ctx, in)
 	}
-	return b.makeConnection(ctx, in)
+	return in, conn, err
 }
 
 // makeConnection makes the connection for all who wait for it at once. It does

@@ -46,22 +46,6 @@ func (r *role) bare() *role {
 	}
 }
 
-// connected returns the integration and its connection.
-func (b *backend) connected(ctx context.Context, s logical.Storage, name string) (*integration, *connection, error) {
-	in, err := b.integrationCache.get(ctx, s, name)
-	if err != nil {
-		return nil, nil, storageError{err}
-	}
-	if in == nil {
-		return nil, nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)
-	}
-	conn := b.connections.get(in)
-	if conn == nil {
-		conn, err = b.connect(ctx, s, name)
-	}
-	return in, conn, err
-}
-
 // fingerprint is of all that cannot be changed about a user once it is made, or
 // that the engine does not change.
 func (b *backend) fingerprint(r *role, in *integration, conn *connection) string {

@@ -76,13 +76,10 @@ func (r *rotation) pending() bool { return r.Journal.State != "" }
 
 // due is when something has to be done; zero if nothing ever has to.
 func (r *rotation) due() time.Time {
-	switch {
-	case r.pending():
+	if r.pending() {
 		return latest(r.Journal.Began, latest(r.Journal.NotBefore, r.NextAttempt))
-	case r.Period > 0:
-		return latest(r.KeySince.Add(r.Period), r.NextAttempt)
 	}
-	return time.Time{}
+	return r.next()
 }
 
 // next is when the key is replaced on schedule; zero if it is not.

@@ -93,8 +93,9 @@ func (r *rotations) pass(ctx context.Context, s logical.Storage) error {
 // list learns the names of integrations, once: each is then read when it is worked on.
 func (r *rotations) list(ctx context.Context, s logical.Storage) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.listed {
+	listed := r.listed
+	r.mu.Unlock()
+	if listed {
 		return nil
 	}
 	names, err := s.List(ctx, integrationPrefix)
@@ -102,6 +103,8 @@ func (r *rotations) list(ctx context.Context, s logical.Storage) error {
 		return fmt.Errorf("listing integrations: %w", err)
 	}
 	now := r.b.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, name := range names {
 		if _, known := r.due[name]; !known {
 			r.due[name] = now

@@ -21,7 +21,7 @@ func (e *env) aMomentLater() {
 // with every request.
 func TestRecentView(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		core := &askedView{StaticSystemView: logical.StaticSystemView{LocalMountVal: false}}
+		core := new(askedView)
 		v := &recentView{SystemView: core}
 		for range 10 {
 			require.False(t, v.LocalMount())

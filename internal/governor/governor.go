@@ -7,9 +7,8 @@
 // begun first comes first, so that what is half done is finished before
 // something new begins. What nobody waits for has a turn where neither waits.
 //
-// The SDK's own adaptive retry mode begins without any limit, knows no
-// priorities, and has a quarter of the calls of a mass revocation throttled;
-// docs/benchmarks.md has the figures.
+// The SDK's own adaptive retry mode begins without any limit and knows no
+// priorities. docs/benchmarks.md has the figures of this one.
 package governor
 
 import (
