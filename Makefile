@@ -75,8 +75,8 @@ chaos: ## shake a cluster: SEED=1 DURATION=5m NODES=3, goals KILLS=300 FAULTS=20
 	@SEED='$(SEED)' DURATION='$(DURATION)' NODES='$(NODES)' KILLS='$(KILLS)' FAULTS='$(FAULTS)' go run ./scripts/chaos
 
 .PHONY: bench
-bench: ## beside the built-in aws engine: RUNS=1 SOAK=10m SECTIONS=a,b,... QUICK=1 RENDER=1
-	@cd scripts/bench && RUNS='$(RUNS)' SOAK='$(SOAK)' SECTIONS='$(SECTIONS)' QUICK='$(QUICK)' RENDER='$(RENDER)' go run .
+bench: ## beside the built-in aws engine: RUNS=1 SOAK=10m SECTIONS=a,b,... QUICK=1 PLAIN=1 RENDER=1
+	@cd scripts/bench && RUNS='$(RUNS)' SOAK='$(SOAK)' SECTIONS='$(SECTIONS)' QUICK='$(QUICK)' PLAIN='$(PLAIN)' RENDER='$(RENDER)' go run .
 
 .PHONY: vault
 vault: ## find a Vault server, or build one into bin/ (about 9 minutes, once)

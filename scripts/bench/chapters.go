@@ -114,7 +114,7 @@ func (r results) throughputChapter() (chapter, bool) {
 		text: "Leases a second with an AWS that answers at once: what the engines themselves cost. " +
 			"This engine is a process of its own, the built-in one a part of Vault's. Median of the rounds of a run; " +
 			"the clients and the simulated AWS share the machine with Vault. Connections are those opened to AWS for a lease made and " +
-			"revoked: without TLS and on one machine they cost next to nothing, against AWS two round trips each and more.",
+			"revoked: on one machine each costs a TLS handshake's computing at most, against AWS two round trips more.",
 		charts: r.throughputCharts(),
 	}
 	t := table{header: []string{"clients", "issue: built-in", "this", "ratio", "revoke: built-in", "this", "ratio", "connections: built-in", "this"}}

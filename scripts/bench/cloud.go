@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,7 +31,8 @@ type cloud struct {
 	opened atomic.Int64 // connections so far
 }
 
-func startCloud(ctx context.Context) (*cloud, error) {
+// startCloud starts one that speaks TLS, unless there is nothing to speak it with.
+func startCloud(ctx context.Context, secure *tls.Config) (*cloud, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -41,7 +43,15 @@ func startCloud(ctx context.Context) (*cloud, error) {
 			c.opened.Add(1)
 		}
 	}}
-	go func() { c.served <- c.server.Serve(listener) }()
+	// As AWS's endpoints for IAM and STS: no HTTP/2.
+	c.server.Protocols = new(http.Protocols)
+	c.server.Protocols.SetHTTP1(true)
+	serve := c.server.Serve
+	if secure != nil {
+		c.url, c.server.TLSConfig = "https://"+listener.Addr().String(), secure
+		serve = func(l net.Listener) error { return c.server.ServeTLS(l, "", "") }
+	}
+	go func() { c.served <- serve(listener) }()
 	return c, nil
 }
 

@@ -25,6 +25,11 @@ func TestOptions(t *testing.T) {
 	require.False(t, some.full())
 	require.Equal(t, "make bench QUICK=1 RUNS=3 SECTIONS=a,d", some.command())
 
+	plain, err := from(map[string]string{"PLAIN": "1"})
+	require.NoError(t, err)
+	require.False(t, plain.full(), "AWS speaks TLS")
+	require.Equal(t, "make bench PLAIN=1 SOAK=10m", plain.command())
+
 	quick, err := from(map[string]string{"QUICK": "1"})
 	require.NoError(t, err)
 	require.False(t, quick.full(), "its figures are worth nothing")

@@ -5,7 +5,8 @@
 // It prints tables, and a full run writes them with charts into
 // docs/benchmarks.md. From the environment: QUICK=1 for small numbers, RUNS (1)
 // to repeat sections a to d, SOAK (10m), SECTIONS=a,b,… for some of the sections,
-// RENDER=1 to write the document again from the stored results.
+// PLAIN=1 to call AWS without TLS, RENDER=1 to write the document again from the
+// stored results.
 package main
 
 import (
@@ -67,6 +68,11 @@ func mainErr(ctx context.Context) (err error) {
 	}
 	if options.quick {
 		b.sizes = quickSizes()
+	}
+	if !options.plain {
+		if b.secure, b.tools.vault.Env, err = trustedTLS(dir); err != nil {
+			return err
+		}
 	}
 	found := b.run(ctx, describeMachine(ctx, root, bin))
 	return errors.Join(b.report(found, ctx.Err() != nil), ctx.Err())

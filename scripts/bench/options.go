@@ -25,6 +25,7 @@ var sections = []struct{ letter, name string }{
 // options is what the environment asks for.
 type options struct {
 	quick    bool          // small numbers, to see that everything works
+	plain    bool          // no TLS between the engines and AWS
 	render   bool          // write the document again from the stored results
 	runs     int           // how often sections a to d are repeated
 	soak     time.Duration // how long section h goes on
@@ -32,7 +33,7 @@ type options struct {
 }
 
 // full says whether this is a run whose figures belong into the documentation.
-func (o options) full() bool { return !o.quick && len(o.sections) == len(sections) }
+func (o options) full() bool { return !o.quick && !o.plain && len(o.sections) == len(sections) }
 
 func (o options) wants(letters ...string) bool {
 	return slices.ContainsFunc(letters, func(letter string) bool { return slices.Contains(o.sections, letter) })
@@ -43,6 +44,9 @@ func (o options) command() string {
 	words := []string{"make bench"}
 	if o.quick {
 		words = append(words, "QUICK=1")
+	}
+	if o.plain {
+		words = append(words, "PLAIN=1")
 	}
 	if o.runs != 1 {
 		words = append(words, fmt.Sprintf("RUNS=%d", o.runs))
@@ -70,7 +74,7 @@ func shortDuration(d time.Duration) string {
 
 func optionsFrom(getenv func(string) string) (options, error) {
 	set := func(name string) bool { return getenv(name) != "" && getenv(name) != "0" }
-	o := options{quick: set("QUICK"), render: set("RENDER"), runs: 1, soak: 10 * time.Minute}
+	o := options{quick: set("QUICK"), plain: set("PLAIN"), render: set("RENDER"), runs: 1, soak: 10 * time.Minute}
 	if o.quick {
 		o.soak = 10 * time.Second
 	}

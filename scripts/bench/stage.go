@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -28,12 +29,13 @@ type stage struct {
 type tools struct {
 	vault  vaultdev.Config
 	plugin vaultdev.Plugin
+	secure *tls.Config // for the simulated AWS; none for plain HTTP
 }
 
 // with runs a function on a new stage, which ends with it.
 func (t tools) with(ctx context.Context, act func(*stage) error) (err error) {
 	s := &stage{plugin: t.plugin}
-	if s.cloud, err = startCloud(ctx); err != nil {
+	if s.cloud, err = startCloud(ctx, t.secure); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.cloud.stop()) }()
