@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -83,13 +84,17 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 	if r == nil {
 		return logical.ErrorResponse("%s: there is no role %q: write %s%s first", fieldRole, name, rolePrefix, name), nil
 	}
-	terms, err := b.leaseTerms(r, d)
+	ttl, err := r.requestedTTL(d)
 	if err == nil && !r.fits {
 		err = r.checkSize()
 	}
 	if err != nil {
 		return storedOrRefused(err)
 	}
+	// A question to Vault's process, which need not be answered before the record
+	// is written there.
+	terms := sync.OnceValues(func() (leaseTerms, error) { return b.leaseTerms(r, ttl) })
+	go func() { _, _ = terms() }()
 	made, err := b.issueUser(ctx, req, r, terms)
 	if err != nil {
 		var internal storageError
@@ -98,7 +103,7 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 		}
 		return awsFailure(fmt.Sprintf("role %q, integration %q: no user could be issued", r.Name, r.Integration), err)
 	}
-	return b.credsResponse(req, made, terms), nil
+	return b.credsResponse(req, made), nil
 }
 
 // leaseTerms are what a lease is granted at issue.
@@ -108,15 +113,19 @@ type leaseTerms struct {
 	warnings []string
 }
 
-// leaseTerms computes the lease's TTL as core will.
-func (b *backend) leaseTerms(r *role, d *framework.FieldData) (leaseTerms, error) {
+func (r *role) requestedTTL(d *framework.FieldData) (time.Duration, error) {
 	ttl := r.DefaultTTL
 	if _, ok := d.GetOk(fieldTTL); ok {
 		setDuration(d, fieldTTL, &ttl)
 		if ttl <= 0 {
-			return leaseTerms{}, refuse("%s must be at least 1s: leave it out for the role's default_ttl of %s", fieldTTL, r.DefaultTTL)
+			return 0, refuse("%s must be at least 1s: leave it out for the role's default_ttl of %s", fieldTTL, r.DefaultTTL)
 		}
 	}
+	return ttl, nil
+}
+
+// leaseTerms computes the lease's TTL as core will.
+func (b *backend) leaseTerms(r *role, ttl time.Duration) (leaseTerms, error) {
 	// Each question is a call to Vault's process, and both below ask this one.
 	system := cappedView{b.System(), b.System().MaxLeaseTTL()}
 	maxTTL := r.maxTTL(system)
@@ -128,12 +137,13 @@ func (b *backend) leaseTerms(r *role, d *framework.FieldData) (leaseTerms, error
 type issue struct {
 	user   *userRecord
 	secret string
+	terms  leaseTerms
 	propagation
 }
 
 // issueUser makes a user, with its record first. Whatever goes wrong after the
 // record is undone, by the reaper if not here.
-func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, terms leaseTerms) (*issue, error) {
+func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, terms func() (leaseTerms, error)) (*issue, error) {
 	answerBy := time.Now().Add(answerTimeout)
 	creating, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
@@ -145,15 +155,20 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 		if err != nil {
 			return nil, err
 		}
-		made := &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: terms.maxTTL}
 		ready := &issue{user: u}
-		err = made.run(creating)
-		if err == nil {
-			ready.secret = made.secret
-			ready.propagation, err = conn.prove(ctx, u.AccessKeyID, made.secret, min(r.PropagationTimeout, time.Until(answerBy)))
+		if ready.terms, err = terms(); err != nil {
+			err = errNothingDone{storageError{err}}
 		}
 		if err == nil {
-			err = b.activateUser(ctx, req.Storage, u, terms)
+			made := &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: ready.terms.maxTTL}
+			err = made.run(creating)
+			ready.secret = made.secret
+		}
+		if err == nil {
+			ready.propagation, err = conn.prove(ctx, u.AccessKeyID, ready.secret, min(r.PropagationTimeout, time.Until(answerBy)))
+		}
+		if err == nil {
+			err = b.activateUser(ctx, req.Storage, u, ready.terms)
 		}
 		if err == nil {
 			return ready, nil
@@ -287,8 +302,8 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 	}))
 }
 
-func (b *backend) credsResponse(req *logical.Request, made *issue, terms leaseTerms) *logical.Response {
-	u, secret := made.user, made.secret
+func (b *backend) credsResponse(req *logical.Request, made *issue) *logical.Response {
+	u, secret, terms := made.user, made.secret, made.terms
 	resp := b.Secret(secretTypeIAMUser).Response(map[string]any{
 		fieldAccessKeyID:     u.AccessKeyID,
 		fieldSecretAccessKey: secret,

@@ -14,13 +14,17 @@ import (
 // and one has to be made. What is wrong with a waiting user is not the caller's
 // trouble: that user is undone, and a new one made. An error is one that whoever
 // makes a user would meet as well, or of a caller whose time is over.
-func (p *pools) take(ctx context.Context, req *logical.Request, r *role, terms leaseTerms) (*issue, error) {
+func (p *pools) take(ctx context.Context, req *logical.Request, r *role, terms func() (leaseTerms, error)) (*issue, error) {
 	if r.PoolSize == 0 {
 		return nil, nil
 	}
 	in, conn, err := p.b.connected(ctx, req.Storage, r.Integration)
 	if err != nil {
 		return nil, err
+	}
+	granted, err := terms()
+	if err != nil {
+		return nil, storageError{err}
 	}
 	defer p.refill(req.Storage, r.Name)
 	fits := p.b.fingerprint(r, in, conn)
@@ -47,7 +51,7 @@ func (p *pools) take(ctx context.Context, req *logical.Request, r *role, terms l
 			return nil, ctx.Err()
 		}
 		if u != nil {
-			return p.lease(ctx, req.Storage, &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: terms.maxTTL, secret: secret}, u, terms)
+			return p.lease(ctx, req.Storage, &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: granted.maxTTL, secret: secret}, u, granted)
 		}
 	}
 	return nil, nil
@@ -86,7 +90,7 @@ func (p *pools) lease(ctx context.Context, s logical.Storage, made *creation, u 
 		leased := *u
 		leased.Ahead = nil
 		if err = b.activateUser(ctx, s, &leased, terms); err == nil {
-			return &issue{user: &leased, secret: made.secret}, nil
+			return &issue{user: &leased, secret: made.secret, terms: terms}, nil
 		}
 	}
 	// The caller does not wait for it. Where the backend has ended, the record

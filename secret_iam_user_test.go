@@ -130,6 +130,19 @@ func TestLeaseTTL(t *testing.T) {
 	}
 }
 
+// Core's maximum is asked for while the record is written. A core that does not
+// tell it leaves no record, and AWS is not called. Break it by dropping errNothingDone
+// where the terms fail.
+func TestCoreThatDoesNotTellItsMaximum(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.system.MaxLeaseTTLVal = 0
+	e.aws.ResetCalls()
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.Error(t, err)
+	require.Empty(t, e.aws.Calls())
+	require.Empty(t, e.records())
+}
+
 // The maximum is fixed at issue. Break it by using r.maxTTL in the renewal.
 func TestRenewalStaysWithinTheMaximumOfIssue(t *testing.T) {
 	e := newEnv(t, corePolicy)
