@@ -34,18 +34,18 @@ func (p *tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusOK)
-	here, _, err := http.NewResponseController(w).Hijack()
+	here, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		_ = there.Close()
 		return
 	}
 	// Each direction ends the other, so that nothing outlives the caller.
 	var both sync.WaitGroup
-	carry := func(to, from net.Conn) {
+	carry := func(to io.Writer, from io.Reader) {
 		_, _ = io.Copy(to, from)
-		_, _ = to.Close(), from.Close()
+		_, _ = there.Close(), here.Close()
 	}
-	both.Go(func() { carry(there, here) })
+	both.Go(func() { carry(there, buffered) }) // the server may have read ahead
 	both.Go(func() { carry(here, there) })
 	both.Wait()
 }
