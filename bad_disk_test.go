@@ -203,6 +203,7 @@ func TestARecordUnderAnotherKeyEndsNobody(t *testing.T) {
 // A damaged record whose lease is revoked while AWS fails is replaced by one
 // that the reaper goes on with. Break it by not storing what the lease knows.
 func TestTheReaperGoesOnAfterADamagedRecordWasReplaced(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	l := e.issue("app", nil)
 	e.damage(userPrefix+l.username(), "{")

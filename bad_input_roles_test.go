@@ -135,6 +135,7 @@ func TestRefusalNamesAllThatIsWrong(t *testing.T) {
 // What the engine takes at its bounds, IAM takes too: a credential of each
 // role is read, with the simulation as the judge.
 func TestGoodRoles(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	var policies, groups []string
 	for _, name := range append(listOf(20, "p%d"), long(128)) {

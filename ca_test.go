@@ -80,6 +80,7 @@ func (e *env) behindCA(server *httptest.Server, caPEM string) map[string]any {
 // these. Break it by returning the public client from httpClients.of, or by leaving
 // in.CAPEM out of connectsAs.
 func TestPrivateCA(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	ca, other := newPrivateCA(t, "ours"), newPrivateCA(t, "theirs")
 	server := ca.serve(t, e.aws)

@@ -25,6 +25,7 @@ import (
 // Break it by leaving governed out of integration.connection: calls give up, or
 // most of them are throttled.
 func TestThrottledAccount(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.write("config", map[string]any{"max_retries": 10})
 	e.aws.SetThrottle(60, 10)
@@ -102,6 +103,7 @@ func TestNoTurnInTime(t *testing.T) {
 
 // TestOutcome: the governor is told how each call ended.
 func TestOutcome(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	conn, err := e.b.connect(t.Context(), e.storage, "default")
 	require.NoError(t, err)

@@ -36,6 +36,7 @@ func TestAReadThatFailsOnceDoesNotHideARecord(t *testing.T) {
 
 // Break it by comparing AWS's dates with Vault's to the minute.
 func TestAClockThatRunsAheadDoesNotDisownAUser(t *testing.T) {
+	t.Parallel()
 	for _, ahead := range []time.Duration{-30 * time.Minute, -5 * time.Minute, 5 * time.Minute, 30 * time.Minute} {
 		t.Run(ahead.String(), func(t *testing.T) {
 			t.Parallel()
@@ -55,6 +56,7 @@ func TestAClockThatRunsAheadDoesNotDisownAUser(t *testing.T) {
 // A date alone must not end in forgetting the user. Break it by letting
 // checkOwnership end with errGone whatever is known of the user's id.
 func TestClocksFarApartKeepTheRecord(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	e.clock.advance(3 * time.Hour)
 	e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true, Count: 1, Hook: func(awsfake.Call) { e.kill() }})
@@ -72,6 +74,7 @@ func TestClocksFarApartKeepTheRecord(t *testing.T) {
 // Keys that the user, or a lost answer, has made of itself must not keep the
 // user alive, once it was proven ours. Break it by not keeping deletion.proven.
 func TestTheProofThatAUserIsOursOutlivesAnAttempt(t *testing.T) {
+	t.Parallel()
 	t.Run("emptying fails", func(t *testing.T) {
 		t.Parallel()
 		e := newEnv(t, corePolicy)

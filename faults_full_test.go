@@ -39,6 +39,7 @@ func eachBreakage(t *testing.T, actions []string, scenario func(e *env, broken b
 }
 
 func TestEveryStepOfACreationOfAUserWithEverythingGoesWrong(t *testing.T) {
+	t.Parallel()
 	eachBreakage(t, []string{"AttachUserPolicy", "AddUserToGroup"}, func(e *env, broken breakage) {
 		broken.arm(e)
 		resp, err := e.do(logical.ReadOperation, "creds/full", nil)
@@ -56,6 +57,7 @@ func TestEveryStepOfACreationOfAUserWithEverythingGoesWrong(t *testing.T) {
 }
 
 func TestEveryStepOfADeletionOfAUserWithEverythingGoesWrong(t *testing.T) {
+	t.Parallel()
 	eachBreakage(t, []string{"DeleteAccessKey", "DetachUserPolicy", "RemoveUserFromGroup", "DeleteUserPolicy", "DeleteUser"}, func(e *env, broken breakage) {
 		l := e.issue("full", nil)
 		broken.arm(e)
@@ -65,6 +67,7 @@ func TestEveryStepOfADeletionOfAUserWithEverythingGoesWrong(t *testing.T) {
 
 // Others have hung everything there is on the user.
 func TestEveryStepOfEmptyingAUserGoesWrong(t *testing.T) {
+	t.Parallel()
 	actions := []string{
 		"ListAccessKeys", "ListAttachedUserPolicies", "DetachUserPolicy", "ListGroupsForUser", "RemoveUserFromGroup", "ListUserPolicies",
 		"DeleteLoginProfile", "ListMFADevices", "DeactivateMFADevice", "DeleteVirtualMFADevice", "ListSigningCertificates", "DeleteSigningCertificate",
@@ -91,6 +94,7 @@ func TestEveryStepOfEmptyingAUserGoesWrong(t *testing.T) {
 // Somebody has renamed the user. Once its key is gone only the record tells
 // where it is. Break it by not setting RenamedTo in deletion.follow.
 func TestEveryStepOfFindingARenamedUserGoesWrong(t *testing.T) {
+	t.Parallel()
 	eachBreakage(t, []string{"GetUser", "GetAccessKeyLastUsed", "DeleteAccessKey", "DeleteUserPolicy", "DetachUserPolicy", "DeleteUser"}, func(e *env, broken breakage) {
 		l := e.issue("full", nil)
 		_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed"), NewPath: aws.String("/elsewhere/")})

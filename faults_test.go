@@ -133,6 +133,7 @@ func (e *env) finish() {
 var policies = map[string]string{"core": corePolicy, "wide": widePolicy}
 
 func TestEveryStepOfACreationGoesWrong(t *testing.T) {
+	t.Parallel()
 	var table []breakage
 	for _, action := range []string{"CreateUser", "CreateAccessKey", "PutUserPolicy"} {
 		table = append(table, awsBreakages(action)...)
@@ -186,6 +187,7 @@ func (e *env) requireServiceable(l lease) {
 
 // Break it by removing the record ahead of deleteInAWS in backend.retire.
 func TestEveryStepOfADeletionGoesWrong(t *testing.T) {
+	t.Parallel()
 	var table []breakage
 	for _, action := range []string{"DeleteAccessKey", "DeleteUserPolicy", "DeleteUser"} {
 		table = append(table, awsBreakages(action)...)
@@ -223,6 +225,7 @@ func TestEveryStepOfADeletionGoesWrong(t *testing.T) {
 // Vault's six attempts alone must end a lease, too: after the first, the others
 // come at pauses that double from 10 s (core's expiration manager).
 func TestRevocationIsRepeatedUntilItSucceeds(t *testing.T) {
+	t.Parallel()
 	for name, policy := range policies {
 		for _, broken := range awsBreakages("DeleteUser") {
 			t.Run(name+"/"+broken.name, func(t *testing.T) {

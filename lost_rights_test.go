@@ -15,6 +15,7 @@ import (
 // answering with AWS's code alone in describeAnswer, or by forgetting d.blocked
 // after a conflict in deletion.delete.
 func TestLostRightsAreNamed(t *testing.T) {
+	t.Parallel()
 	for _, action := range []string{"iam:CreateUser", "iam:CreateAccessKey", "iam:PutUserPolicy", "iam:DeleteAccessKey", "iam:DeleteUserPolicy", "iam:DeleteUser"} {
 		t.Run(action, func(t *testing.T) {
 			t.Parallel() // pauses between attempts take seconds

@@ -103,6 +103,7 @@ func TestUndoingAUserThatAWSDoesNotKnowYet(t *testing.T) {
 // no revocation succeeds while the user is there. Break it by taking the age out
 // of deletion.notFound.
 func TestAnyCallsMayNotKnowAYoungUser(t *testing.T) {
+	t.Parallel()
 	calls := []string{"DeleteAccessKey", "DeleteUserPolicy", "DeleteUser", "GetUser", "ListAccessKeys", "GetAccessKeyLastUsed"}
 	for name, policy := range permissions {
 		for subset := 1; subset < 1<<len(calls); subset++ {
@@ -257,6 +258,7 @@ func TestWithoutTheRemedyTheNameTellsGoneFromDenied(t *testing.T) {
 // is taken for gone that is not. Break it by taking any error of CreateUser for
 // an answer.
 func TestAskingForANameGoesWrong(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]awsfake.Fault{
 		"the account is full":          {Action: "CreateUser", Code: "LimitExceeded"},
 		"not allowed any more":         {Action: "CreateUser", Code: "AccessDenied"},

@@ -343,6 +343,7 @@ func TestAStrangersUserInAnotherPathIsLeftAlone(t *testing.T) {
 // recent, but in another path than the engine could have made one in. Break it
 // by taking the path out of deletion.isOurs.
 func TestAStrangersUserIsNotTakenForALostCreation(t *testing.T) {
+	t.Parallel()
 	for _, path := range []string{"/", "/vault/", otherPath} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()

@@ -147,6 +147,7 @@ func TestUnverifiedIntegration(t *testing.T) {
 // Where another attempt can help the answer is a 502, which Vault's client
 // retries; and nothing is stored.
 func TestVerificationFailures(t *testing.T) {
+	t.Parallel()
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	for name, c := range map[string]struct {
@@ -192,6 +193,7 @@ func TestVerificationFailures(t *testing.T) {
 
 // Break it by passing in.MaxRetries on to the verification.
 func TestVerificationIsImpatient(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	defer e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Status: 500})()
 	_, err := e.do(logical.UpdateOperation, "config", map[string]any{"max_retries": 50})

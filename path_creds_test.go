@@ -56,6 +56,7 @@ func TestCredsWithoutAnInlinePolicy(t *testing.T) {
 
 // A 502 makes Vault's Go client try again by itself; a 400 tells a person.
 func TestCredsTellsWhatARetryCanMend(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		fault awsfake.Fault
 		texts []string
@@ -116,6 +117,7 @@ func TestCredsRefusesWhatIsNotThere(t *testing.T) {
 // IAM is eventually consistent: the calls after CreateUser may be told that
 // the user does not exist, or, under a policy by path, that they are denied.
 func TestCredsOutlivesTheLagOfANewUser(t *testing.T) {
+	t.Parallel()
 	for name, policy := range policies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -209,6 +209,7 @@ func afterTheRoleChanged(field, value string) permissionScene {
 //
 // Break it by taking an action out of a statement, or by adding one.
 func TestPermissions(t *testing.T) {
+	t.Parallel()
 	for sid, scene := range permissionScenes {
 		t.Run(sid, func(t *testing.T) {
 			t.Parallel()

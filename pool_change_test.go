@@ -20,6 +20,7 @@ import (
 //
 // Break it by leaving the field out of backend.fingerprint.
 func TestPoolFollowsItsRole(t *testing.T) {
+	t.Parallel()
 	replacing := map[string]func(e *env){
 		"tags": func(e *env) { e.write("roles/app", map[string]any{"iam_tags": "a=b"}) },
 		"boundary": func(e *env) {
@@ -56,6 +57,7 @@ func TestPoolFollowsItsRole(t *testing.T) {
 
 // TestPoolKeepsWhatFits: what is given at the lease does not matter before.
 func TestPoolKeepsWhatFits(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.pool("app", 3)
 	before := e.pooled()
@@ -84,6 +86,7 @@ func TestPoolKeepsWhatFits(t *testing.T) {
 // TestPoolOfADeletedRole: the pool empties at once, or after a restart, and then
 // nothing stands against deleting the integration.
 func TestPoolOfADeletedRole(t *testing.T) {
+	t.Parallel()
 	for name, restart := range map[string]bool{"at once": false, "after a restart": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +112,7 @@ func TestPoolOfADeletedRole(t *testing.T) {
 //
 // Break it by having creation.change wait whatever the user.
 func TestPoolUserDeletedByHand(t *testing.T) {
+	t.Parallel()
 	for name, policy := range policies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -148,6 +152,7 @@ func TestPoolEndsWithTheBackend(t *testing.T) {
 //
 // Break it by putting the secret into the record.
 func TestPoolSecretsStayInThePool(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	book := new(logBook)
 	e.load(testUUID, hclog.New(&hclog.LoggerOptions{Output: book, Level: hclog.Trace}))

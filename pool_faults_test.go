@@ -17,6 +17,7 @@ import (
 // Break it by recording that the user waits before its secret is stored, or by
 // taking a role that could not be read for one without a pool in pools.goesOn.
 func TestEveryStepOfFillingAPoolGoesWrong(t *testing.T) {
+	t.Parallel()
 	var table []breakage
 	for _, action := range []string{"CreateUser", "CreateAccessKey"} {
 		table = append(table, awsBreakages(action)...)
@@ -94,6 +95,7 @@ func (e *env) requireWorks(l lease) {
 //
 // Break it by removing the secret after the lease is recorded.
 func TestEveryStepOfTakingFromAPoolGoesWrong(t *testing.T) {
+	t.Parallel()
 	table := awsBreakages("PutUserPolicy")
 	table = append(table, storageBreakages("get", poolPrefix, 1)...)
 	table = append(table, storageBreakages("get", userPrefix, 1)...)
@@ -135,6 +137,7 @@ func TestEveryStepOfTakingFromAPoolGoesWrong(t *testing.T) {
 //
 // Break it by forgetting the secret after the record in forgetUser.
 func TestEveryStepOfEmptyingAPoolGoesWrong(t *testing.T) {
+	t.Parallel()
 	var table []breakage
 	for _, action := range []string{"DeleteAccessKey", "DeleteUser"} {
 		table = append(table, awsBreakages(action)...)
@@ -168,6 +171,7 @@ func TestEveryStepOfEmptyingAPoolGoesWrong(t *testing.T) {
 //
 // Break it by leaving Taken out of userRecord.begun.
 func TestPoolReaperLeavesATakingAlone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.pool("app", 1)
 	e.leaveShort("app")
@@ -194,6 +198,7 @@ func (refusingWrites) Delete(context.Context, string) error             { return
 // Break it by having retireWaiting go on where it could not write, or pools.take
 // undo a user that it could not claim.
 func TestPoolOfADeposedNode(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	e.pool("app", 2)
 	waiting := e.pooled()

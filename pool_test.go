@@ -76,6 +76,7 @@ func (e *env) callsOn(username string) (actions []string) {
 //
 // Break it by leaving out the seam in issueUser, or the refill in pools.take.
 func TestPool(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	stop := e.hurry()
 	e.aws.SetLag(awsfake.Lag{Key: 5 * time.Second, KeySpread: 5 * time.Second})
@@ -118,6 +119,7 @@ func TestPool(t *testing.T) {
 //
 // Break it by taking the steps of concurrently one by one.
 func TestPoolGivesEverythingAtOnce(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	e.fullRole()
 	e.pool("full", 1)
@@ -150,6 +152,7 @@ func TestPoolGivesEverythingAtOnce(t *testing.T) {
 //
 // Break it by leaving out the look at the state in claim.
 func TestPoolLeasesAUserOnce(t *testing.T) {
+	t.Parallel()
 	const size, readers = 12, 64
 	e := newEnv(t, corePolicy)
 	e.pool("app", size)
@@ -220,6 +223,7 @@ func (e *env) meetAtSecrets(usernames []string) {
 // TestPoolIsLearntAfterARestart: who waited before does so after it, and no
 // request lists anything.
 func TestPoolIsLearntAfterARestart(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.pool("app", 3)
 	waiting := e.pooled()
@@ -246,6 +250,7 @@ func TestPoolIsLearntAfterARestart(t *testing.T) {
 //
 // Break it by reckoning from the user's date, or from b.now() alone.
 func TestPoolDeadline(t *testing.T) {
+	t.Parallel()
 	for _, skew := range []time.Duration{-time.Hour, 0, time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			t.Parallel()
@@ -269,6 +274,7 @@ func TestPoolDeadline(t *testing.T) {
 // TestPoolUsersGrowOld: they are replaced before they are too old, and those that
 // cannot be are gone in time, with their secrets.
 func TestPoolUsersGrowOld(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.pool("app", 2)
 	first := e.pooled()
@@ -295,6 +301,7 @@ func TestPoolUsersGrowOld(t *testing.T) {
 //
 // Break it by leaving out the look at resume in pool.short.
 func TestPoolBacksOff(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	book := e.startLogged()
 	remove := e.aws.Inject(awsfake.Fault{Action: "CreateUser", Code: "LimitExceeded"})

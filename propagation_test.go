@@ -48,6 +48,7 @@ func (e *env) authenticates(l lease, connections int) (letIn int) {
 //
 // Break it by proving the key once, or over a connection that is kept.
 func TestPropagation(t *testing.T) {
+	t.Parallel()
 	for _, lag := range []time.Duration{0, 2 * time.Second, 5 * time.Second, 9 * time.Second} {
 		t.Run(lag.String(), func(t *testing.T) {
 			t.Parallel()
@@ -69,6 +70,7 @@ func TestPropagation(t *testing.T) {
 // TestPropagationTimeout: a key that AWS does not let in before that is handed over
 // all the same, with a warning.
 func TestPropagationTimeout(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.waitingRole("1s")
 	e.aws.SetLag(awsfake.Lag{Key: time.Hour})
@@ -108,6 +110,7 @@ func TestPropagationOff(t *testing.T) {
 // TestPropagationPassingFailures: STS's own trouble is waited out, and a refusal
 // of the call by other policies than the user's is not one of the key.
 func TestPropagationPassingFailures(t *testing.T) {
+	t.Parallel()
 	for _, code := range []string{"Throttling", "ServiceFailure", "SignatureDoesNotMatch"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
@@ -144,6 +147,7 @@ func TestCallerGoesAwayWhileTheKeyIsProved(t *testing.T) {
 // TestPropagationHoldsNothing: while keys are proved, as many as can be, other
 // leases come about and end.
 func TestPropagationHoldsNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.write("roles/quick", map[string]any{"policy_document": testPolicy})
 	e.waitingRole("45s")

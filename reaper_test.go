@@ -56,6 +56,7 @@ func TestRenewalLosesToTheReaper(t *testing.T) {
 // An unfinished creation may still be another node's work for a while. Break
 // it by shortening settlingTime.
 func TestReaperLeavesAYoungCreationAlone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", LostBefore: true, Count: 1, Hook: func(awsfake.Call) { e.kill() }})
 	_, err := e.do(logical.ReadOperation, "creds/app", nil)
@@ -75,6 +76,7 @@ func TestReaperLeavesAYoungCreationAlone(t *testing.T) {
 }
 
 func TestReaperGoesOnAfterVaultHasGivenUp(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	l := e.issue("app", nil)
 	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
@@ -190,6 +192,7 @@ func TestReaperLeavesTheWorkToTheNodeThatMayWrite(t *testing.T) {
 // A creation that was held up so long that the reaper took it for abandoned
 // must not be handed out. Break it by activating whatever the record says.
 func TestReaperWinsOverACreationThatWasHeldUp(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
 	e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Count: 1, Hook: func(awsfake.Call) {

@@ -54,6 +54,7 @@ func rotationBreakages() (table []breakage) {
 // Break it by switching in memory alone, by making the key before the journal is
 // written, or by clearing the journal with the switch.
 func TestEveryStepOfARotationGoesWrong(t *testing.T) {
+	t.Parallel()
 	for _, broken := range rotationBreakages() {
 		t.Run(broken.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +73,7 @@ func TestEveryStepOfARotationGoesWrong(t *testing.T) {
 
 // Break it by taking the old key off the journal before AWS has deleted it.
 func TestEveryStepOfRetiringAKeyGoesWrong(t *testing.T) {
+	t.Parallel()
 	var table []breakage
 	for _, action := range []string{"GetCallerIdentity", "ListAccessKeys", "DeleteAccessKey"} {
 		table = append(table, awsBreakages(action)...)
@@ -100,6 +102,7 @@ func TestEveryStepOfRetiringAKeyGoesWrong(t *testing.T) {
 // The same for what a rotation has to take back. Break it by leaving the new key out
 // of rotationJournal.doomed.
 func TestEveryStepOfTakingBackAKeyGoesWrong(t *testing.T) {
+	t.Parallel()
 	var table []breakage
 	for _, action := range []string{"GetCallerIdentity", "ListAccessKeys", "DeleteAccessKey"} {
 		table = append(table, awsBreakages(action)...)

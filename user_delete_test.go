@@ -202,6 +202,7 @@ func (e *env) strangerNamed(username string) awsfake.UserInfo {
 
 // Break it by skipping deletion.checkOwnership.
 func TestAStrangersUserOfTheSameNameIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	for name, policy := range policies {
 		t.Run("made after ours was deleted/"+name, func(t *testing.T) {
 			t.Parallel()
@@ -305,6 +306,7 @@ func TestRevocationSparesALaterUserOfTheName(t *testing.T) {
 // The process goes while deletion has the user made again to learn whether it
 // was gone. Break it by not setting RecreatedAt.
 func TestACrashWhileRecreatingLeavesNothing(t *testing.T) {
+	t.Parallel()
 	byPath := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::*:user/vault/*"}]}`
 	for name, policy := range map[string]string{"core": corePolicy, "and GetUser": byPath} {
 		t.Run(name, func(t *testing.T) {

@@ -48,6 +48,7 @@ func TestTheFirstAttemptDoesNotEndTheDenial(t *testing.T) {
 
 // What tidy has adopted has attachments that are on no record.
 func TestTheDenialOfAnAdoptedUserIsPutBack(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	arn := e.acct.AddManagedPolicy("/", "shared", assuming)
 	e.write("roles/big", map[string]any{"policy_arns": arn, "max_ttl": "1h"})

@@ -48,6 +48,7 @@ func TestAContradictionIsNotBelieved(t *testing.T) {
 
 // Only an answer of DeleteUser that was lost explains that the user is not there.
 func TestALostListDoesNotMakeAContradictionBelieved(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	l := e.issue("app", nil)
 	e.advance(10 * time.Minute)
@@ -63,6 +64,7 @@ func TestALostListDoesNotMakeAContradictionBelieved(t *testing.T) {
 // What passes is not paused for like what somebody has to put right, also where
 // both are told together. Break it by looking at the first error alone in passes.
 func TestPassingTroubleIsTriedAgainSoon(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	l := e.issue("app", nil)
 	e.advance(10 * time.Minute)
@@ -81,6 +83,7 @@ func TestPassingTroubleIsTriedAgainSoon(t *testing.T) {
 
 // The same where a name is asked for.
 func TestPassingTroubleInAskingForANameIsTriedAgainSoon(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	l := e.issue("app", nil)
 	e.deleteByHand(l.username())

@@ -55,6 +55,7 @@ func TestAUserRenamedDuringTheDeletion(t *testing.T) {
 // The key is dead and the deletion fails; then somebody gives the old name back.
 // Break it by returning errGone from deletion.gone at once.
 func TestAUserGivenBackItsName(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	arn := e.acct.AddManagedPolicy("/", "shared", testPolicy)
 	e.write("roles/big", map[string]any{"policy_arns": arn})
@@ -74,6 +75,7 @@ func TestAUserGivenBackItsName(t *testing.T) {
 
 // Under its other name it is asked for as under its own.
 func TestARenamedUserDeletedByHand(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, byKey)
 	l := e.issue("app", nil)
 	e.advance(time.Hour)

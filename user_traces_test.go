@@ -85,6 +85,7 @@ func TestAFirstDenialIsNotBelievedAtOnce(t *testing.T) {
 // A failure of another kind long before is no reason to believe the first denial.
 // Break it by counting from FailedSince in userRecord.doubtEnds.
 func TestADeletionThatHasBeenFailingBelievesNoFirstDenial(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, widePolicy)
 	l, unchanged := e.replaced()
 	remove := e.aws.Inject(awsfake.Fault{Code: "ServiceFailure"})
@@ -180,6 +181,7 @@ func TestTheInlinePolicyShowsWhoseTheUserIs(t *testing.T) {
 // So does the recorded key, beside one that somebody made. Break it by taking
 // the comparison with it out of deletion.traces.
 func TestTheRecordedKeyShowsWhoseTheUserIs(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	l := e.issue("app", nil)
 	e.advance(10 * time.Minute)
@@ -193,6 +195,7 @@ func TestTheRecordedKeyShowsWhoseTheUserIs(t *testing.T) {
 // Undoing waits for no sign that the user is ours: nobody was told the name. Break
 // it by counting from DoubtedSince alone in userRecord.doubtEnds.
 func TestUndoingIsInNoDoubt(t *testing.T) {
+	t.Parallel()
 	for name, policy := range policies {
 		for what, fault := range map[string]awsfake.Fault{
 			"user's answer lost": {Action: "CreateUser", Lost: true},
@@ -217,9 +220,10 @@ func TestUndoingIsInNoDoubt(t *testing.T) {
 // has deleted it, and a stranger has taken the name. Break it by not comparing with
 // doubtEnds in deletion.checkTraces.
 func TestUndoingLateKnowsNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	var stranger string
-	e.write("roles/app", map[string]any{"propagation_timeout": "1s"})
+	e.write("roles/app", map[string]any{"propagation_timeout": "10s"})
 	e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Count: 1, Hook: func(awsfake.Call) { // the user is complete
 		stranger = e.issuedUsers()[0].Name
 		e.advance(10 * time.Minute)
@@ -238,6 +242,7 @@ func TestUndoingLateKnowsNothing(t *testing.T) {
 // Nor is another process in doubt, once the record is old enough for it to act.
 // Break it likewise.
 func TestACreationThatWasCutOffGoesInFiveMinutes(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true, Count: 1, Hook: func(awsfake.Call) { e.kill() }})
 	_, err := e.do(logical.ReadOperation, "creds/app", nil)
