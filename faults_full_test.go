@@ -2,11 +2,14 @@ package awsiam
 
 import (
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
 )
 
 // fullRole is a role whose users have whatever a role can give.
@@ -88,6 +91,30 @@ func TestEveryStepOfEmptyingAUserGoesWrong(t *testing.T) {
 				require.NotEqual(e.t, l.data["access_key_id"], key.ID, "the key dies whatever happens to the rest")
 			}
 		}
+	})
+}
+
+// Somebody renames the user after its key was deleted, so that only a list of all
+// users tells. Break it by not keeping the record in deletion.moved.
+func TestEveryStepOfSearchingARenamedUserGoesWrong(t *testing.T) {
+	t.Parallel()
+	eachBreakage(t, []string{"GetUser", "GetAccessKeyLastUsed", "ListUsers", "DeleteUserPolicy", "DetachUserPolicy", "DeleteUser"}, func(e *env, broken breakage) {
+		other := e.issue("app", nil) // whose search shows that iam:ListUsers is allowed
+		e.deleteByHand(other.username())
+		e.advance(time.Hour)
+		require.NoError(e.t, e.revoke(other))
+		l := e.issue("full", nil)
+		remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
+		require.Error(e.t, e.revoke(l))
+		remove()
+		_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed"), NewPath: aws.String("/elsewhere/")})
+		require.NoError(e.t, err)
+		e.advance(time.Hour)
+		broken.arm(e)
+		_ = e.revoke(l)
+		e.heal()
+		e.finish()
+		require.Len(e.t, e.acct.Users(), 1, "of the integration")
 	})
 }
 

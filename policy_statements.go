@@ -125,7 +125,7 @@ func (n *needs) optional() []permission {
 			Sid:  "FindRenamedUsers", Action: []string{"iam:GetAccessKeyLastUsed"}, Resource: n.users(),
 		},
 		permission{
-			uses: "`tidy`; it can be granted on `*` only",
+			uses: "`tidy`, and finding users that were renamed after their key was gone; it can be granted on `*` only",
 			Sid:  "ListUsersForTidy", Action: []string{"iam:ListUsers"}, Resource: []string{"*"},
 		},
 		empty,

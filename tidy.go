@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/errgroup"
@@ -140,14 +139,8 @@ func (t *tidying) tidy(ctx context.Context) error {
 // integration's user_path.
 func (t *tidying) list(ctx context.Context, conn *connection, in *integration) ([]types.User, error) {
 	var ours []types.User
-	err := eachItem(func(marker *string) (page[types.User], error) {
-		out, err := conn.iam.ListUsers(ctx, &iam.ListUsersInput{Marker: marker, MaxItems: aws.Int32(1000)})
-		if err != nil {
-			return page[types.User]{}, fmt.Errorf(`listing the users of account %s (iam:ListUsers can only be granted on "*"): %w`, conn.accountID, err)
-		}
-		t.update(func(run *tidyRun) { run.Listed += len(out.Users) })
-		return page[types.User]{out.Users, next(out.IsTruncated, out.Marker)}, nil
-	}, func(user types.User) error {
+	err := eachUserOfAccount(ctx, conn.iam, func(user types.User) error {
+		t.update(func(run *tidyRun) { run.Listed++ })
 		switch path := aws.ToString(user.Path); {
 		case aws.ToString(user.UserName) == "" || user.CreateDate == nil:
 			return errNoContent
@@ -164,7 +157,10 @@ func (t *tidying) list(ctx context.Context, conn *connection, in *integration) (
 		}
 		return nil
 	})
-	return ours, err
+	if err != nil {
+		return nil, fmt.Errorf(`listing the users of account %s (iam:ListUsers can only be granted on "*"): %w`, conn.accountID, err)
+	}
+	return ours, nil
 }
 
 // userIndex is what records know of users: their names, and their ids, by which

@@ -119,6 +119,16 @@ func eachAccessKey(ctx context.Context, api iamAPI, username string, visit func(
 	}, visit)
 }
 
+func eachUserOfAccount(ctx context.Context, api iamAPI, visit func(types.User) error) error {
+	return eachItem(func(marker *string) (page[types.User], error) {
+		out, err := api.ListUsers(ctx, &iam.ListUsersInput{Marker: marker, MaxItems: aws.Int32(1000)})
+		if err != nil {
+			return page[types.User]{}, err
+		}
+		return page[types.User]{out.Users, next(out.IsTruncated, out.Marker)}, nil
+	}, visit)
+}
+
 func eachInlinePolicy(ctx context.Context, api iamAPI, username string, visit func(string) error) error {
 	return eachItem(func(marker *string) (page[string], error) {
 		out, err := api.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: &username, Marker: marker})

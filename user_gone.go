@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
 // notFound believes that the user does not exist, unless that contradicts what
@@ -31,7 +32,7 @@ func (d *deletion) absent(ctx context.Context) error {
 		return fmt.Errorf("%w: AWS does not know user %q, but may only not know it yet: it was made less than %s ago and counts as gone if that is still so at %s",
 			errUnsettled, d.name, settlingTime, timestamp(settles))
 	}
-	return nil
+	return d.search(ctx)
 }
 
 // gone takes it that no user of the name is ours. One that had been renamed may
@@ -65,14 +66,49 @@ func (d *deletion) follow(ctx context.Context) error {
 	case d.name:
 		return fmt.Errorf("%w: AWS does not know user %q, but says that its access key %s is there", errUnsettled, d.name, d.user.AccessKeyID)
 	default:
-		d.logger.Warn("an issued user was renamed by somebody; it is deleted under its new name", "username", d.user.Username, "renamed", name)
-		// On record before the key goes, which is all that tells.
-		d.name, d.user.RenamedTo, d.user.State = name, name, stateDeleting
-		if err := d.keep(ctx); err != nil {
-			return err
-		}
-		return errMoved
+		return d.moved(ctx, name)
 	}
+}
+
+// search looks for the user by its unique id among all users of the account, as
+// far as that is allowed: of one that was renamed after its key was deleted nothing
+// else tells. It returns nil if the user does not turn up.
+func (d *deletion) search(ctx context.Context) error {
+	if d.user.UserID == "" {
+		return nil
+	}
+	var found string
+	err := eachUserOfAccount(ctx, d.iam, func(user types.User) error {
+		if aws.ToString(user.UserId) == d.user.UserID {
+			found = aws.ToString(user.UserName)
+		}
+		return nil
+	})
+	if err == nil {
+		d.listsUsers.Store(true)
+	}
+	switch {
+	case hasCode(err, codeAccessDenied) && d.listsUsers.Load():
+		return fmt.Errorf("AWS does not know user %q, and denies iam:ListUsers, which it has answered before in this integration: that should pass: %w", d.name, err)
+	case err != nil:
+		return ignore(err, codeAccessDenied)
+	case found == "":
+		return nil
+	case found == d.name:
+		return fmt.Errorf("%w: AWS does not know user %q, but lists it", errUnsettled, d.name)
+	}
+	return d.moved(ctx, found)
+}
+
+// moved has the deletion go on under the name that somebody has given the user.
+func (d *deletion) moved(ctx context.Context, name string) error {
+	d.logger.Warn("an issued user was renamed by somebody; it is deleted under its new name", "username", d.user.Username, "renamed", name)
+	// On record before the key goes, after which only a list of all users tells.
+	d.name, d.user.RenamedTo, d.user.State = name, name, stateDeleting
+	if err := d.keep(ctx); err != nil {
+		return err
+	}
+	return errMoved
 }
 
 // settle finds out what a denied DeleteUser means. iam:ListAccessKeys tells,

@@ -29,6 +29,9 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 		if err := d.follow(ctx); err != nil {
 			return err
 		}
+		if err := d.search(ctx); err != nil {
+			return err
+		}
 		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
 			"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
 		return d.gone(ctx)

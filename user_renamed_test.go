@@ -89,3 +89,73 @@ func TestARenamedUserDeletedByHand(t *testing.T) {
 	e.finish()
 	require.Empty(t, e.records())
 }
+
+// Its key is dead, then it is renamed and moved: only a list of all users tells. Break
+// it by leaving the search out of deletion.absent.
+func TestAUserRenamedAfterItsKeyWasDeleted(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]string{"by id": widePolicy, "not allowed": byKey} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			l := e.issue("app", nil)
+			remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 403, Code: "AccessDenied"})
+			require.Error(t, e.revoke(l))
+			remove()
+			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{
+				UserName: aws.String(l.username()), NewUserName: aws.String("renamed"), NewPath: aws.String("/by-hand/"),
+			})
+			require.NoError(t, err)
+			e.finish()
+			_, found := e.acct.User("renamed")
+			require.Equal(t, policy != widePolicy, found)
+			require.Empty(t, e.records())
+		})
+	}
+}
+
+// A denial that passes is not taken for a permission that is missing, once there was
+// an answer. Break it by believing the denial in deletion.search.
+func TestAPassingDenialHidesNoRenamedUser(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, widePolicy)
+	first, second := e.issue("app", nil), e.issue("app", nil)
+	e.advance(time.Hour)
+	e.deleteByHand(first.username())
+	require.NoError(t, e.revoke(first)) // looks for it among all users
+
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 403, Code: "AccessDenied"})
+	require.Error(t, e.revoke(second))
+	remove()
+	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(second.username()), NewUserName: aws.String("renamed")})
+	require.NoError(t, err)
+	remove = e.aws.Inject(awsfake.Fault{Action: "ListUsers", Status: 403, Code: "AccessDenied"})
+	require.ErrorContains(t, e.revoke(second), "denies iam:ListUsers")
+	remove()
+	e.finish()
+	_, found := e.acct.User("renamed")
+	require.False(t, found)
+	require.Empty(t, e.records())
+}
+
+// The same where a stranger has the name by then, and is left alone. Break it by
+// leaving the search out of deletion.checkOwnership.
+func TestAUserRenamedAfterItsKeyWasDeletedWhoseNameWasTaken(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, widePolicy)
+	l := e.issue("app", nil)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 403, Code: "AccessDenied"})
+	require.Error(t, e.revoke(l))
+	remove()
+	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+	require.NoError(t, err)
+	stranger, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username())})
+	require.NoError(t, err)
+	e.finish()
+	_, found := e.acct.User("renamed")
+	require.False(t, found)
+	left, found := e.acct.User(l.username())
+	require.True(t, found, "a stranger's user was deleted")
+	require.Equal(t, aws.ToString(stranger.User.UserId), left.ID)
+	require.Empty(t, e.records())
+}
