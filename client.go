@@ -125,7 +125,7 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 }
 
 func (in *integration) connection(cfg aws.Config, accountID string) *connection {
-	api := iam.NewFromConfig(cfg, in.iamOptions, governed(in.governor(accountID)))
+	api := iam.NewFromConfig(cfg, in.iamOptions, iam.WithAPIOptions(addAttemptTracker), governed(in.governor(accountID)))
 	return &connection{iam: api, sts: sts.NewFromConfig(cfg, in.stsOptions), accountID: accountID, revision: in.Revision}
 }
 
@@ -158,7 +158,7 @@ func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient) 
 		Region:     in.Region,
 		HTTPClient: httpClient,
 		Retryer:    func() aws.Retryer { return newRetryer(in.MaxRetries, in.alsoRetried()...) },
-		APIOptions: []func(*middleware.Stack) error{addAttemptTracker, addUserAgent},
+		APIOptions: []func(*middleware.Stack) error{addUserAgent},
 	}
 	if in.AccessKey != "" {
 		cfg.Credentials = credentials.NewStaticCredentialsProvider(in.AccessKey, in.SecretKey, "")
@@ -229,7 +229,7 @@ type attempts struct {
 
 type attemptsKey struct{}
 
-// withAttempts returns a context whose next AWS call reports on its attempts.
+// withAttempts returns a context whose next IAM call reports on its attempts.
 func withAttempts(ctx context.Context) (context.Context, *attempts) {
 	a := new(attempts)
 	return context.WithValue(ctx, attemptsKey{}, a), a
@@ -243,7 +243,8 @@ func addAttemptTracker(stack *middleware.Stack) error {
 		}
 		return out, metadata, err
 	}
-	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AttemptTracker", track), "Retry", middleware.After)
+	// After the session is there that the call is signed with: without, nothing is sent.
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AttemptTracker", track), "Signing", middleware.Before)
 }
 
 // mayHaveHappened says whether a call that ended in err may have had its

@@ -38,8 +38,9 @@ func governed(account *governor.Governor) func(*iam.Options) {
 				defer func() { done(outcome(err)) }()
 				return next.HandleFinalize(ctx, in)
 			}
-			// Within the retries, since every attempt counts, and before what
-			// follows signs the request for its time.
+			// Within the retries, since every attempt counts; after the session is
+			// there that the call is signed with, since waiting for STS must not take
+			// the turns of others; and before the request is signed for its time.
 			return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("Governor", wait), "AttemptTracker", middleware.Before)
 		})
 	}
@@ -47,12 +48,9 @@ func governed(account *governor.Governor) func(*iam.Options) {
 
 func outcome(err error) governor.Outcome {
 	var answer smithy.APIError
-	var other *smithy.OperationError
 	switch {
 	case err == nil:
 		return governor.Admitted
-	case errors.As(err, &other):
-		return governor.Unanswered // of the session that the call was to be signed with: STS's answer
 	case throttled(err):
 		return governor.Throttled
 	case errors.As(err, &answer):
@@ -67,12 +65,14 @@ func throttled(err error) bool {
 }
 
 // pacedRetryer leaves the pause after a throttled attempt to the governor, which
-// knows better when there is room for another.
+// knows better when there is room for another. Of an attempt that STS has refused
+// the session for, it knows nothing.
 type pacedRetryer struct{ aws.Retryer }
 
 // RetryDelay implements aws.Retryer.
 func (p pacedRetryer) RetryDelay(attempt int, err error) (time.Duration, error) {
-	if throttled(err) {
+	var session *smithy.OperationError // IAM's own answer is not wrapped yet
+	if throttled(err) && !errors.As(err, &session) {
 		return 0, nil
 	}
 	return p.Retryer.RetryDelay(attempt, err)

@@ -123,11 +123,66 @@ func TestOutcome(t *testing.T) {
 	require.Equal(t, governor.Unanswered, outcome(err))
 }
 
-// TestOutcomeOfASession: a call that a session could not be had for, to sign it
-// with, has not been seen by IAM, whatever STS said.
-func TestOutcomeOfASession(t *testing.T) {
-	require.Equal(t, governor.Admitted, outcome(nil))
-	require.Equal(t, governor.Unanswered, outcome(errors.New("no route")))
-	denied := &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &smithy.GenericAPIError{Code: "Throttling"}}
-	require.Equal(t, governor.Unanswered, outcome(fmt.Errorf("get identity: %w", denied)))
+// TestPauseForASession: STS paces the sessions that it has refused, the governor
+// does not.
+func TestPauseForASession(t *testing.T) {
+	p := pacedRetryer{newRetryer(-1)}
+	pause := func(err error) (longest time.Duration) {
+		for range 20 { // it is drawn
+			drawn, err := p.RetryDelay(3, err)
+			require.NoError(t, err)
+			longest = max(longest, drawn)
+		}
+		return longest
+	}
+	refusal := &smithy.GenericAPIError{Code: "Throttling"}
+	require.Zero(t, pause(refusal))
+	require.NotZero(t, pause(fmt.Errorf("get identity: %w", &smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: refusal})))
+}
+
+// assume connects integration "assumed" to the account of "default" by a role of
+// it, whose session is had with the first lease of role "assumed".
+func (e *env) assume() {
+	e.t.Helper()
+	key := e.assumedRole()
+	e.write("config/assumed", changed(e.connection(key), map[string]any{"role_arn": roleForRoot}))
+	e.write("roles/assumed", map[string]any{"integration": "assumed", "policy_document": testPolicy})
+}
+
+// TestSessionsTakeNoTurns: while STS does not answer one integration, another of
+// the same account is served.
+//
+// Break it by having Governor come before GetIdentity in the stack.
+func TestSessionsTakeNoTurns(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.assume()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	defer e.aws.Inject(awsfake.Fault{Action: "AssumeRole", Count: 1, Hook: func(awsfake.Call) { close(asked); <-answer }})()
+	var crowd errgroup.Group
+	for range 64 { // as many calls as the governor ever lets go at once
+		crowd.Go(func() error { return e.serve("assumed") })
+	}
+	<-asked
+	ctx, cancel := context.WithTimeout(t.Context(), attemptTimeout/2) // before the wait for STS is given up
+	defer cancel()
+	resp, err := e.doCtx(ctx, logical.ReadOperation, "creds/app", nil)
+	close(answer)
+	require.NoError(t, err)
+	require.NoError(t, e.revoke(newLease(t, resp)))
+	require.NoError(t, crowd.Wait())
+	e.requireNothingLeft()
+}
+
+// TestNoSession: a call without a session to sign it with was never made, so that
+// no user can have come of it.
+//
+// Break it by having AttemptTracker come before GetIdentity in the stack, or by
+// tracking the calls of STS as well.
+func TestNoSession(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.assume()
+	defer e.aws.Inject(awsfake.Fault{Action: "AssumeRole", Status: http.StatusServiceUnavailable})()
+	_, err := e.do(logical.ReadOperation, "creds/assumed", nil)
+	require.ErrorContains(t, err, "ServiceFailure")
+	require.Empty(t, e.records())
 }
