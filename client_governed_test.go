@@ -174,7 +174,7 @@ func TestSessionsTakeNoTurns(t *testing.T) {
 }
 
 // TestNoSession: a call without a session to sign it with was never made, so that
-// no user can have come of it.
+// no user can have come of it. The error names what AWS has refused.
 //
 // Break it by having AttemptTracker come before GetIdentity in the stack, or by
 // tracking the calls of STS as well.
@@ -183,6 +183,6 @@ func TestNoSession(t *testing.T) {
 	e.assume()
 	defer e.aws.Inject(awsfake.Fault{Action: "AssumeRole", Status: http.StatusServiceUnavailable})()
 	_, err := e.do(logical.ReadOperation, "creds/assumed", nil)
-	require.ErrorContains(t, err, "ServiceFailure")
+	require.ErrorContains(t, err, "IAM:CreateUser needs a session: STS:AssumeRole: ServiceFailure")
 	require.Empty(t, e.records())
 }

@@ -110,7 +110,12 @@ func reword(err error) string {
 	return text
 }
 
+// describeAnswer says of a call that STS had refused the session for which call of
+// STS that was.
 func describeAnswer(err *smithy.OperationError) string {
+	if session := new(smithy.OperationError); errors.As(err.Err, &session) {
+		return fmt.Sprintf("%s:%s needs a session: %s", err.Service(), err.Operation(), describeAnswer(session))
+	}
 	var answer smithy.APIError
 	if !errors.As(err, &answer) {
 		return err.Error()
