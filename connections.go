@@ -92,14 +92,14 @@ func (b *backend) connected(ctx context.Context, s logical.Storage, name string)
 	}
 	conn := b.connections.get(in)
 	if conn == nil {
-		conn, err = b.makeConnection(ctx, in)
+		conn, err = b.makeConnection(ctx, s, in)
 	}
 	return in, conn, err
 }
 
 // makeConnection makes the connection for all who wait for it at once. It does
 // not end with one of them, but in time, or with the backend.
-func (b *backend) makeConnection(ctx context.Context, in *integration) (*connection, error) {
+func (b *backend) makeConnection(ctx context.Context, s logical.Storage, in *integration) (*connection, error) {
 	made := b.connections.making.DoChan(in.Name+"/"+in.Revision, func() (any, error) {
 		// Another flight may have ended since the caller looked.
 		if conn := b.connections.reserve(in); conn != nil {
@@ -109,7 +109,8 @@ func (b *backend) makeConnection(ctx context.Context, in *integration) (*connect
 		defer cancel()
 		defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
 		conn, err := newConnection(ctx, in, b.httpClients.of(in))
-		if err == nil {
+		// What was changed before the slot was reserved has dropped nothing.
+		if now, _ := b.integrationCache.get(ctx, s, in.Name); err == nil && now != nil && now.Revision == in.Revision {
 			b.connections.fill(in.Name, conn)
 		}
 		return conn, err

@@ -114,6 +114,27 @@ func TestAConnectionThatWasOvertakenIsNotKept(t *testing.T) {
 	}
 }
 
+// The same where it was deleted, or written, after its connection was wanted and
+// before one was begun. Break it by not looking at the integration again in
+// makeConnection.
+func TestAConnectionWantedTooLateIsNotKept(t *testing.T) {
+	for name, overtake := range map[string]func(*env){
+		"deleted": func(e *env) { e.must(logical.DeleteOperation, "config/other", nil) },
+		"written": func(e *env) { e.write("config/other", map[string]any{"max_retries": 3}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			e.write("config/other", e.connection(e.key))
+			in, err := e.b.integrationCache.get(t.Context(), e.storage, "other")
+			require.NoError(t, err)
+			overtake(e)
+			_, err = e.b.makeConnection(t.Context(), e.storage, in)
+			require.NoError(t, err)
+			require.Nil(t, e.b.connections.get(in))
+		})
+	}
+}
+
 // While an integration is written again and again, with two keys in turn, no
 // lease fails, and nothing is signed with anything else. For the race detector
 // above all.
