@@ -114,6 +114,28 @@ func TestAConnectionThatWasOvertakenIsNotKept(t *testing.T) {
 	}
 }
 
+// Nothing may use the connection of another revision, nor does it wait in memory,
+// with its secret key, for somebody to do so. Break it by dropping none in
+// changeIntegration or in invalidate, or by not comparing revisions in get.
+func TestAConnectionGoesWithItsRevision(t *testing.T) {
+	for name, change := range map[string]func(*env){
+		"deleted":                 func(e *env) { e.must(logical.DeleteOperation, "config/other", nil) },
+		"written":                 func(e *env) { e.write("config/other", map[string]any{"max_retries": 3}) },
+		"changed on another node": func(e *env) { e.b.InvalidateKey(e.t.Context(), "config/other") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			e.write("config/other", e.connection(e.key))
+			in, conn, err := e.b.connected(t.Context(), e.storage, "other")
+			require.NoError(t, err)
+			require.Same(t, conn, e.b.connections.get(in))
+			require.Nil(t, e.b.connections.get(&integration{Name: "other", Revision: "next"}))
+			change(e)
+			require.NotContains(t, e.b.connections.byName, "other")
+		})
+	}
+}
+
 // The same where it was deleted, or written, after its connection was wanted and
 // before one was begun. Break it by not looking at the integration again in
 // makeConnection.

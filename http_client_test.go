@@ -1,7 +1,9 @@
 package awsiam
 
 import (
+	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +11,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,6 +145,49 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Cleanup(server.Close)
 	ask(t, newHTTPClient(), server.URL)
 	require.Zero(t, asked)
+}
+
+// A request that was not sent, since its connection turned out to be closed, is
+// sent on another. Break it by leaving GetBody out of inOnePiece.
+func TestWhatAClosedConnectionDidNotTakeIsSentOnAnother(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+	}))
+	t.Cleanup(server.Close)
+	client := newHTTPClient()
+	t.Cleanup(client.CloseIdleConnections)
+	var dialled []*closingConn
+	client.Transport.(inOnePiece).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		dialled = append(dialled, &closingConn{Conn: conn})
+		return dialled[len(dialled)-1], err
+	}
+	for range 2 {
+		const body = "Action=GetUser"
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, io.NopCloser(strings.NewReader(body))) // like the SDK's
+		require.NoError(t, err)
+		request.ContentLength = int64(len(body))
+		response, err := client.Do(request)
+		require.NoError(t, err)
+		answer, err := io.ReadAll(response.Body)
+		require.NoError(t, errors.Join(err, response.Body.Close()))
+		require.Equal(t, body, string(answer))
+		dialled[0].closed.Store(true)
+	}
+	require.Len(t, dialled, 2)
+}
+
+// closingConn takes nothing any more once it is closed by the other side.
+type closingConn struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+func (c *closingConn) Write(b []byte) (int, error) {
+	if c.closed.Load() {
+		return 0, syscall.EPIPE
+	}
+	return c.Conn.Write(b)
 }
 
 // ask posts to the URL and returns the answer's body.
