@@ -186,3 +186,26 @@ func TestNoSession(t *testing.T) {
 	require.ErrorContains(t, err, "IAM:CreateUser needs a session: STS:AssumeRole: ServiceFailure")
 	require.Empty(t, e.records())
 }
+
+// TestDeniedSession: what STS says of the session is no answer of IAM's about the
+// user, on which much turns: nothing is asked further, and nothing put on record
+// but the failure.
+//
+// Break it by having hasCode take STS's code for the call's.
+func TestDeniedSession(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.assume()
+	l := e.issue("assumed", nil)
+	e.advance(2 * settlingTime)
+	e.start() // without a session
+	heal := e.aws.Inject(awsfake.Fault{Action: "AssumeRole", Code: codeAccessDenied})
+	err := e.revoke(l)
+	require.ErrorContains(t, err, "needs a session: STS:AssumeRole: AccessDenied")
+	require.NotContains(t, err.Error(), "grant iam:")
+	for _, u := range e.records() {
+		require.Zero(t, u.RecreatedAt)
+	}
+	heal()
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}

@@ -48,8 +48,13 @@ type storageError struct{ error }
 
 func (e storageError) Unwrap() error { return e.error }
 
-// hasCode says whether AWS answered err with one of the codes.
+// hasCode says whether AWS answered the call with one of the codes. Where it was
+// STS that refused the session to sign the call with, the call has no answer.
 func hasCode(err error, codes ...string) bool {
+	var call, session *smithy.OperationError
+	if errors.As(err, &call) && errors.As(call.Err, &session) {
+		return false
+	}
 	var answer smithy.APIError
 	return errors.As(err, &answer) && slices.Contains(codes, answer.ErrorCode())
 }
