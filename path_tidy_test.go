@@ -22,7 +22,7 @@ var listingPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Act
 func (e *env) snapshot() logical.Storage {
 	e.t.Helper()
 	copied := new(logical.InmemStorage)
-	for _, prefix := range []string{integrationPrefix, rolePrefix, userPrefix, tidyPrefix} {
+	for _, prefix := range []string{integrationPrefix, rolePrefix, userPrefix, poolPrefix, tidyPrefix} {
 		names, err := e.storage.List(e.t.Context(), prefix)
 		require.NoError(e.t, err)
 		for _, name := range names {

@@ -3,7 +3,6 @@ package awsiam
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +45,7 @@ type pools struct {
 // pool is of one role. Its fields are guarded by pools.mu.
 type pool struct {
 	ready    []waiting // the oldest first
+	found    []waiting // left by an earlier process; see admit
 	retiring []string  // users that nobody is to be given any more
 	making   int
 	size     int  // pool_size as last seen
@@ -123,61 +123,6 @@ func (p *pools) ask(s logical.Storage, name string, q *pool) {
 	}
 }
 
-// learn finds out which users wait, and which roles have a pool.
-func (p *pools) learn(s logical.Storage) {
-	found, err := p.stored(p.b.reaper.lifetime, s)
-	p.mu.Lock()
-	p.learning, p.learned = false, err == nil
-	for name, ready := range found {
-		p.of(name).ready = ready
-	}
-	p.mu.Unlock()
-	switch {
-	case err == nil:
-		p.tend(s)
-	case p.b.reaper.lifetime.Err() == nil:
-		p.b.reaper.complainOfStorage(err) // the next pass tries again
-	}
-}
-
-// stored reads who waits, by role, and has a key for each role with a pool. Where
-// a user does not wait any more, the reaper finishes with it and its secret.
-func (p *pools) stored(ctx context.Context, s logical.Storage) (map[string][]waiting, error) {
-	names, err := s.List(ctx, poolPrefix)
-	if err != nil {
-		return nil, fmt.Errorf("listing the users that wait for a lease: %w", err)
-	}
-	found := make(map[string][]waiting)
-	for _, name := range names {
-		u, err := getUser(ctx, s, name)
-		switch {
-		case unreadable(err):
-		case err != nil:
-			return nil, err
-		case u == nil: // somebody else's doing: the engine removes the record last
-			err = forgetPooledSecret(ctx, s, name)
-		case u.State == statePooled:
-			found[u.Role] = append(found[u.Role], newWaiting(u))
-		}
-		if err != nil && !unreadable(err) {
-			return nil, err
-		}
-	}
-	for _, ready := range found {
-		slices.SortFunc(ready, func(a, b waiting) int { return a.expires.Compare(b.expires) })
-	}
-	err = eachRole(ctx, s, func(r *role) {
-		if r.PoolSize > 0 && found[r.Name] == nil {
-			found[r.Name] = []waiting{}
-		}
-	})
-	var damaged refusal
-	if errors.As(err, &damaged) {
-		err = nil // a role that cannot be read is written again, or deleted
-	}
-	return found, err
-}
-
 // work does what there is to do for a pool.
 func (p *pools) work(s logical.Storage, name string, q *pool) {
 	for p.goesOn(name, q) {
@@ -196,7 +141,7 @@ func (p *pools) goesOn(name string, q *pool) bool {
 		return true
 	}
 	q.busy = false
-	if q.seen && q.size == 0 && len(q.ready) == 0 && len(q.retiring) == 0 {
+	if q.seen && q.size == 0 && len(q.ready) == 0 && len(q.found) == 0 && len(q.retiring) == 0 {
 		delete(p.byRole, name)
 	}
 	return false
@@ -204,35 +149,36 @@ func (p *pools) goesOn(name string, q *pool) bool {
 
 // attend makes the pool what its role says.
 func (p *pools) attend(ctx context.Context, s logical.Storage, name string, q *pool) error {
-	r, fits, err := p.look(ctx, s, name)
+	r, conn, fits, err := p.look(ctx, s, name)
 	if err != nil {
 		return err
 	}
+	unknown := p.admit(ctx, conn, r, fits, q)
 	p.mu.Lock()
 	q.review(r.PoolSize, fits, p.b.now())
 	p.mu.Unlock()
-	if err := p.retire(ctx, s, q); err != nil {
+	if err := errors.Join(unknown, p.retire(ctx, s, q)); err != nil {
 		return err
 	}
 	p.fill(ctx, s, r, fits, q)
 	return nil
 }
 
-// look returns the role, with a pool_size of 0 if there is none, and what its
-// users have to fit.
-func (p *pools) look(ctx context.Context, s logical.Storage, name string) (*role, string, error) {
+// look returns the role, with a pool_size of 0 and no connection if there is none,
+// and what its users have to fit.
+func (p *pools) look(ctx context.Context, s logical.Storage, name string) (*role, *connection, string, error) {
 	r, err := p.b.roleCache.get(ctx, s, name)
 	if err != nil {
-		return nil, "", storageError{err}
+		return nil, nil, "", storageError{err}
 	}
 	if r == nil || r.PoolSize == 0 {
-		return newRole(name), "", nil
+		return newRole(name), nil, "", nil
 	}
 	in, conn, err := p.b.connected(ctx, s, r.Integration)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
-	return r, p.b.fingerprint(r, in, conn), nil
+	return r, conn, p.b.fingerprint(r, in, conn), nil
 }
 
 // review takes out who does not fit, or has waited for long enough, and of the

@@ -47,10 +47,12 @@ func (r *role) bare() *role {
 }
 
 // fingerprint is of all that cannot be changed about a user once it is made, or
-// that the engine does not change.
+// that the engine does not change; and of whether a lease gives an inline policy,
+// which pools.admit relies on.
 func (b *backend) fingerprint(r *role, in *integration, conn *connection) string {
 	encoded, err := json.Marshal([]any{
 		r.Integration, conn.accountID, r.userPath(in) + b.mountSegment, r.usernameTemplate(in), r.PermissionsBoundaryARN, r.IAMTags,
+		r.hasInlinePolicy(),
 	})
 	if err != nil {
 		panic(fmt.Sprintf("encoding plain values: %s", err))

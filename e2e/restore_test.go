@@ -77,6 +77,34 @@ func TestRestoredSnapshot(t *testing.T) {
 	require.Equal(t, json.Number("1"), other.tidy(map[string]any{"dry_run": false, "safety_buffer": 0})["users_deleted"])
 }
 
+// TestRestoredPool: a user that waited for a lease when the snapshot was taken, and
+// was leased since, is not leased a second time, but deleted.
+//
+// Break it by having pools.isBare return true for whoever is there.
+func TestRestoredPool(t *testing.T) {
+	t.Parallel()
+	server := ownServer(t)
+	m := newMountOn(t, server, newSimulation(t))
+	m.write("roles/app", map[string]any{"pool_size": 1})
+	waiting := m.untilPooled(1)
+	// No other user is made that the snapshot would not know.
+	refill := m.aws.Inject(awsfake.Fault{Action: "CreateUser", Code: "LimitExceeded"})
+	var snapshot bytes.Buffer
+	require.NoError(t, server.SaveSnapshot(t.Context(), &snapshot))
+	lost := m.issue("app")
+	require.Equal(t, waiting[0], lost.Username)
+	require.NoError(t, server.RestoreSnapshot(t.Context(), &snapshot))
+	refill()
+
+	require.NotEqual(t, lost.Username, m.issue("app").Username) // perhaps before anything is known
+	eventually(t, 2*soon, "the end of a user whose lease nobody knows of", func() bool { return !lost.exists() })
+	require.NotContains(t, m.untilPooled(1), lost.Username)
+	require.NotEqual(t, lost.Username, m.issue("app").Username)
+	m.untilPooled(1) // nobody is being made any more
+	m.write("roles/app", map[string]any{"pool_size": 0})
+	eventually(t, 2*soon, "the end of the pool", func() bool { return len(m.users()) == 2 })
+}
+
 // TestRestoredKey: the snapshot has a key that AWS does not know any more.
 func TestRestoredKey(t *testing.T) {
 	t.Parallel()
