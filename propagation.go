@@ -22,6 +22,9 @@ const (
 	// it grows up to the other.
 	provingPause    = 200 * time.Millisecond
 	maxProvingPause = time.Second
+	// provingAttempt bounds one attempt: a firewall may drop what goes to STS
+	// without a word, and nobody should wait for long to be told.
+	provingAttempt = 5 * time.Second
 )
 
 // propagation is what became of waiting until AWS lets a new key in.
@@ -31,12 +34,12 @@ type propagation struct {
 }
 
 // prove waits until AWS lets the new key in, at most for the timeout, 0 being
-// none. It takes no lock and no place in the account's governor. The only error
-// is the context's own.
+// none; less says that the time is over before it began. It takes no lock and no
+// place in the account's governor. The only error is the context's own.
 //
 // It proves that the key authenticates. What the key may do then travels by itself.
 func (conn *connection) prove(ctx context.Context, keyID, secret string, timeout time.Duration) (p propagation, err error) {
-	if timeout <= 0 {
+	if timeout == 0 {
 		return p, nil
 	}
 	start := time.Now()
@@ -44,13 +47,14 @@ func (conn *connection) prove(ctx context.Context, keyID, secret string, timeout
 	proving, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	key := credentials.NewStaticCredentialsProvider(keyID, secret, "")
+	reached := false // STS has answered, so that a failure after it is one of a server or a connection
 	for inRow, pause := 0, provingPause; ; {
 		switch answer := conn.letIn(proving, key); {
-		case proving.Err() != nil: // below
 		case answer == nil:
-			inRow, pause = inRow+1, provingPause
-		case notYet(answer):
-			inRow, pause = 0, min(2*pause, maxProvingPause)
+			reached, inRow, pause = true, inRow+1, provingPause
+		case reached || notYet(answer):
+			reached, inRow, pause = true, 0, min(2*pause, maxProvingPause)
+		case ctx.Err() != nil: // below
 		default:
 			p.warning = fmt.Sprintf("whether AWS lets the access key in yet is not known, it may take some seconds: %s. "+
 				"Give Vault a way to STS, or set the role's %s to 0", describe(answer), fieldPropagationTimeout)
@@ -74,6 +78,8 @@ func (conn *connection) prove(ctx context.Context, keyID, secret string, timeout
 // letIn returns nil if AWS let the key in. A key that is let in may still be
 // refused the call, as by the policy of a VPC endpoint.
 func (conn *connection) letIn(ctx context.Context, key aws.CredentialsProvider) error {
+	ctx, cancel := context.WithTimeout(ctx, provingAttempt)
+	defer cancel()
 	_, err := conn.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}, func(o *sts.Options) {
 		o.Credentials = key
 		o.Retryer = aws.NopRetryer{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,50 @@ func TestPropagationSTSOutOfReach(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 }
 
+// TestPropagationSTSSilent: where a firewall drops what goes to STS, that is what
+// the response tells, and nobody waits for long.
+//
+// Break it by leaving provingAttempt out; or, for the second, by taking the end of
+// the time for an answer of AWS.
+func TestPropagationSTSSilent(t *testing.T) {
+	for _, timeout := range []string{"45s", "1s"} {
+		t.Run(timeout, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			var silent atomic.Bool
+			over := make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if silent.Load() {
+					<-over
+				}
+				e.aws.ServeHTTP(w, r)
+			}))
+			t.Cleanup(server.Close)
+			t.Cleanup(func() { close(over) })
+			e.write("config", map[string]any{"sts_endpoint": server.URL})
+			e.waitingRole(timeout)
+			silent.Store(true)
+			l := e.issue("app", nil)
+			require.Len(t, l.warnings, 1)
+			require.Contains(t, l.warnings[0], "Give Vault a way to STS")
+			require.Less(t, l.data["propagation_seconds"], 2*provingAttempt.Seconds())
+			require.NoError(t, e.revoke(l))
+		})
+	}
+}
+
+// TestPropagationTooLate: where no time is left to prove the key, that is told, too.
+//
+// Break it by having prove take that for not having to wait.
+func TestPropagationTooLate(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	conn, err := e.b.connect(t.Context(), e.storage, defaultIntegration)
+	require.NoError(t, err)
+	proved, err := conn.prove(t.Context(), e.key.AccessKeyID, e.key.SecretAccessKey, -time.Second)
+	require.NoError(t, err)
+	require.NotEmpty(t, proved.warning)
+}
+
 // TestPropagationOff: nothing is asked of STS.
 func TestPropagationOff(t *testing.T) {
 	e := newEnv(t, corePolicy)
@@ -107,7 +152,8 @@ func TestPropagationOff(t *testing.T) {
 	require.Empty(t, l.warnings)
 }
 
-// TestPropagationPassingFailures: STS's own trouble is waited out, and a refusal
+// TestPropagationPassingFailures: STS's own trouble is waited out, also a connection
+// that is lost where others were answered; and a refusal
 // of the call by other policies than the user's is not one of the key.
 func TestPropagationPassingFailures(t *testing.T) {
 	t.Parallel()
@@ -121,6 +167,13 @@ func TestPropagationPassingFailures(t *testing.T) {
 			require.Equal(t, 4+provingSuccesses, e.aws.Count("GetCallerIdentity"), "the count began anew")
 		})
 	}
+	t.Run("a lost connection", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t, corePolicy)
+		e.waitingRole("45s")
+		e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", LostBefore: true, Skip: 2, Count: 1})
+		require.Empty(t, e.issue("app", nil).warnings)
+	})
 	t.Run("AccessDenied", func(t *testing.T) {
 		t.Parallel()
 		e := newEnv(t, corePolicy)
