@@ -334,7 +334,8 @@ func (b *backend) credsResponse(req *logical.Request, made *issue) *logical.Resp
 }
 
 const credsHelp = `
-Every read makes a new IAM user with the role's permissions and returns its
-access key under a lease. The user is deleted when the lease ends.
+Every read returns the access key of an IAM user of its own, with the role's
+permissions, under a lease. The user is made for it, or was made ahead where the
+role has a pool_size, and is deleted when the lease ends.
 
 ttl sets this lease's TTL, up to the role's max_ttl and the mount's maximum.`
