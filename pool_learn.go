@@ -81,7 +81,9 @@ func (p *pools) admit(ctx context.Context, conn *connection, r *role, fits strin
 		found, q.found = q.found, nil
 	}
 	p.mu.Unlock()
-	var group errgroup.Group
+	// After a failure the others are left for another time, too: who waits for a turn
+	// with AWS for long holds up whatever else there is to do for the pool.
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(reaperWorkers)
 	for _, w := range found {
 		group.Go(func() (err error) {

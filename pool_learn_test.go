@@ -90,17 +90,18 @@ func TestPoolOfARoleWithoutInlinePolicy(t *testing.T) {
 // TestPoolIsLearntWhileAWSFails: who waited before is not offered until AWS has
 // answered, and not asked about with each request; and waits on.
 //
-// Break it by leaving the look at resume out of pools.admit, or by taking every
-// error for a no in isBare.
+// Break it by leaving the look at resume, or errgroup.WithContext, out of
+// pools.admit, or by taking every error for a no in isBare.
 func TestPoolIsLearntWhileAWSFails(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.pool("app", 2)
+	e.pool("app", 3*reaperWorkers)
 	waiting := e.pooled()
 	e.start()
 	mend := e.aws.Inject(awsfake.Fault{Action: "ListUserPolicies", Code: "ServiceFailure"})
 	e.reap()
 	asked := e.aws.Count("ListUserPolicies")
 	require.Positive(t, asked)
+	require.LessOrEqual(t, asked, 2*reaperWorkers, "all were asked about after a failure")
 	for range 5 {
 		l := e.issue("app", nil)
 		require.NotContains(t, waiting, l.username())
