@@ -265,7 +265,7 @@ func (b *backend) activateUser(ctx context.Context, s logical.Storage, u *userRe
 			return storageError{err}
 		}
 	}
-	u.State = stateActive
+	u.State, u.Ahead = stateActive, nil
 	u.Expires = b.now().Add(terms.ttl + clockAllowance)
 	u.Deadline = b.now().Add(terms.maxTTL + clockAllowance)
 	return b.putUser(ctx, s, u)

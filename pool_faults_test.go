@@ -102,7 +102,6 @@ func TestEveryStepOfTakingFromAPoolGoesWrong(t *testing.T) {
 	table = append(table, storageBreakages("get", userPrefix, 1)...)
 	table = append(table, storageBreakages("put", userPrefix, 1)...) // claimed
 	table = append(table, storageBreakages("delete", poolPrefix, 1)...)
-	table = append(table, storageBreakages("get", userPrefix, 2)...)
 	table = append(table, storageBreakages("put", userPrefix, 2)...) // active
 	for name, policy := range policies {
 		for _, broken := range table {

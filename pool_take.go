@@ -88,7 +88,6 @@ func (p *pools) lease(ctx context.Context, s logical.Storage, made *creation, u 
 	}))
 	if err == nil {
 		leased := *u
-		leased.Ahead = nil
 		if err = b.activateUser(ctx, s, &leased, terms); err == nil {
 			return &issue{user: &leased, secret: made.secret, terms: terms}, nil
 		}

@@ -28,7 +28,10 @@ var (
 	warmIssue = map[string]int{"put users": 2}
 	renewal   = map[string]int{"get users": 1, "put users": 1}
 	// The write tells a deposed leader from the active node.
-	revocation       = map[string]int{"get users": 1, "put users": 1, "delete users": 1}
+	revocation = map[string]int{"get users": 1, "put users": 1, "delete users": 1}
+	// The secret is read, and removed while AWS is asked; between these the record is
+	// read and written by the claim. It is not read again when it is written as active.
+	pooledIssue      = map[string]int{"get pool": 1, "get users": 1, "put users": 2, "delete pool": 1}
 	readsRole        = map[string]int{"get roles": 1}
 	readsIntegration = map[string]int{"get config": 1}
 )
@@ -56,6 +59,21 @@ func TestStorageOperationsOfALease(t *testing.T) {
 		_, err = e.renew(l, time.Hour)
 		require.NoError(t, err)
 		require.Equal(t, renewal, operations())
+		require.NoError(t, e.revoke(l))
+		require.Equal(t, revocation, operations())
+	}
+}
+
+// Break it by having activateUser look at the record of a user that was claimed.
+func TestStorageOperationsOfAPooledLease(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.pool("app", 2)
+	e.leaveShort("app")
+	e.advance(time.Hour)
+	for range 2 {
+		operations := e.countOperations()
+		l := e.issue("app", nil)
+		require.Equal(t, pooledIssue, operations())
 		require.NoError(t, e.revoke(l))
 		require.Equal(t, revocation, operations())
 	}
