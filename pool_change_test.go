@@ -108,6 +108,48 @@ func TestPoolOfADeletedRole(t *testing.T) {
 	}
 }
 
+// TestPoolLeasesNobodyUnfit: what has become of a user since it was found to wait
+// is seen when it is taken, and another one serves the caller.
+//
+// Break it by leaving out the end of its time in claim; or the look at its secret,
+// or at what it fits, in pools.take.
+func TestPoolLeasesNobodyUnfit(t *testing.T) {
+	for name, change := range map[string]func(e *env, username string){
+		"too old": func(e *env, _ string) { e.advance(poolAge) },
+		"its secret is gone": func(e *env, username string) {
+			require.NoError(e.t, e.storage.Delete(e.t.Context(), poolPrefix+username))
+		},
+		"its secret cannot be read": func(e *env, username string) {
+			require.NoError(e.t, e.storage.Put(e.t.Context(), &logical.StorageEntry{Key: poolPrefix + username, Value: []byte("}")}))
+		},
+		"the role changed": func(e *env, _ string) { e.write("roles/app", map[string]any{"iam_tags": "a=b"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, widePolicy)
+			e.pool("app", 1)
+			unfit := e.pooled()[0]
+			p := e.b.pools
+			p.mu.Lock()
+			q := p.of("app")
+			q.busy = true // nobody looks at the pool meanwhile
+			p.mu.Unlock()
+			change(e, unfit)
+			l := e.issue("app", nil)
+			require.NotEqual(t, unfit, l.username())
+			p.mu.Lock()
+			q.busy = false
+			p.mu.Unlock()
+			require.Equal(t, 1, e.authenticates(l, 1))
+			require.NoError(t, e.revoke(l))
+			e.reap()
+			_, there := e.acct.User(unfit)
+			require.False(t, there)
+			e.requireEmptied("app")
+		})
+	}
+}
+
 // TestPoolUserDeletedByHand: the caller is served with another, without a pause.
 //
 // Break it by having creation.change wait whatever the user.
