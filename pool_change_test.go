@@ -84,7 +84,7 @@ func TestPoolKeepsWhatFits(t *testing.T) {
 }
 
 // TestPoolOfADeletedRole: the pool empties at once, or after a restart, and then
-// nothing stands against deleting the integration.
+// nothing stands against deleting the integration, and nothing is kept in memory.
 func TestPoolOfADeletedRole(t *testing.T) {
 	t.Parallel()
 	for name, restart := range map[string]bool{"at once": false, "after a restart": true} {
@@ -103,6 +103,7 @@ func TestPoolOfADeletedRole(t *testing.T) {
 			e.settle()
 			e.requireNothingLeft()
 			require.Empty(t, e.secrets())
+			require.Empty(t, e.b.pools.byRole)
 			e.must(logical.DeleteOperation, "config", nil)
 		})
 	}

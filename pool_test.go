@@ -223,18 +223,21 @@ func (e *env) meetAtSecrets(usernames []string) {
 // TestPoolIsLearntAfterARestart: who waited before does so after it, the oldest
 // first, and no request lists anything.
 //
-// Break it by leaving out the sorting in pools.admit.
+// Break it by leaving out the sorting in pools.admit, or what pools.stored does
+// about a secret without a record.
 func TestPoolIsLearntAfterARestart(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, corePolicy)
 	e.pool("app", 6)
 	waiting := e.pooled()
 	records := e.records()
+	require.NoError(t, putPooledSecret(t.Context(), e.storage, "vault-app-gone", "of nobody on record"))
 	e.start()
 	before := e.issue("app", nil) // served although nothing is known yet
 	require.NotContains(t, waiting, before.username())
 	e.reap()
 	require.Equal(t, waiting, e.pooled())
+	require.Equal(t, waiting, e.secrets())
 	e.leaveShort("app")
 	e.aws.ResetCalls()
 	operations := e.countOperations()
@@ -326,6 +329,51 @@ func TestPoolBacksOff(t *testing.T) {
 	e.write("roles/app", map[string]any{"pool_size": 2}) // may have mended it
 	e.settle()
 	require.Len(t, e.pooled(), 2)
+}
+
+// TestPoolIsFilledWhenNothingElseWaits: leases that are asked for later than users
+// for a pool, but wait for their turn with AWS, come first.
+//
+// Break it by giving makeAhead the class Creating.
+func TestPoolIsFilledWhenNothingElseWaits(t *testing.T) {
+	t.Parallel()
+	const turns = 8 // how many calls AWS is asked at once, at first
+	e := newEnv(t, corePolicy)
+	e.reap()
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release)
+	e.aws.Inject(awsfake.Fault{Action: "CreateUser", Count: turns, Hook: func(awsfake.Call) { <-held }})
+	var readers sync.WaitGroup
+	ask := func() {
+		for range turns {
+			readers.Go(func() { _, _ = e.do(logical.ReadOperation, "creds/app", nil) })
+		}
+	}
+	recorded := func(n int) {
+		require.Eventually(t, func() bool { return len(e.records()) == n }, patience, time.Millisecond)
+	}
+	ask()
+	recorded(turns)
+	e.write("roles/later", map[string]any{"policy_document": testPolicy, "pool_size": poolMakers})
+	recorded(turns + poolMakers)
+	ask()
+	recorded(2*turns + poolMakers)
+	release()
+	readers.Wait()
+	e.settle()
+
+	require.Len(t, e.pooled(), poolMakers)
+	leased := 0 // before the first of the pool
+	for _, call := range e.aws.Calls() {
+		if slices.Contains(e.pooled(), call.User) {
+			break
+		}
+		if call.Action == "CreateUser" {
+			leased++
+		}
+	}
+	require.Greater(t, leased, turns+turns/2)
 }
 
 // TestPoolTakesOnlyKeysThatWork: a key of which that is not known is undone.
