@@ -63,6 +63,9 @@ func (b *backend) concludeRotation(ctx context.Context, s logical.Storage, in *i
 	forsaken := j.Forsaken != nil && failure != nil &&
 		(hasCode(failure, codeInvalidClientTokenID) || b.now().After(j.Began.Add(abandonAfter)))
 	_, err := b.changeRotation(ctx, s, in.Name, j.ID, func(in *integration) error {
+		if (in.Rotation.Journal.Forsaken == nil) != (j.Forsaken == nil) {
+			return errSuperseded // other keys have to go than those that were looked at
+		}
 		switch {
 		case failure == nil && j.State == rotationRetiring:
 			in.Rotation.succeeded()
