@@ -272,7 +272,7 @@ func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, old
 		}
 	}
 	if old != nil {
-		if err := checkDependents(ctx, s, old, in); err != nil {
+		if err := errors.Join(b.refuseDoomedKey(old, in), checkDependents(ctx, s, old, in)); err != nil {
 			return err
 		}
 	}

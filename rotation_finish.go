@@ -174,6 +174,16 @@ func (b *backend) useOtherKey(ctx context.Context, s logical.Storage, in *integr
 	return true, nil
 }
 
+// refuseDoomedKey refuses to go back to the key before while that is being deleted:
+// the integration would be left without any.
+func (b *backend) refuseDoomedKey(old, in *integration) error {
+	j := old.Rotation.Journal
+	if j.State == rotationRetiring && in.AccessKey == j.Old.ID && in.AccessKey != old.AccessKey && b.rotations.busy(in.Name) {
+		return refuse("%s %s was replaced by a rotation and is being deleted at this moment: write another key, or leave the one in use", fieldAccessKey, in.AccessKey)
+	}
+	return nil
+}
+
 // leftByRotation is for the deletion of an integration: a refusal while a rotation
 // is about to end, and what to do by hand where it cannot.
 func (b *backend) leftByRotation(ctx context.Context, s logical.Storage, name string) (warning string, err error) {

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
@@ -23,4 +24,19 @@ func TestAnotherKeyIsWrittenWhileAWSDeletesTheOldOne(t *testing.T) {
 	e.pass(settlingTime)
 	require.Empty(t, e.ownKeys(), "nobody has the secret of the new one")
 	require.Zero(t, e.integration().Rotation.Journal)
+}
+
+// The old key is not taken back into use at the moment when it is deleted. Break it by
+// returning nil in backend.refuseDoomedKey: both keys would go.
+func TestTheOldKeyIsWrittenWhileAWSDeletesIt(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.cutOff(rotationRetiring)
+	defer e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Count: 1, Hook: func(awsfake.Call) {
+		e.refused(logical.UpdateOperation, "config", e.connection(e.key), e.key.AccessKeyID, "is being deleted")
+		e.write("config", map[string]any{"max_retries": 2})
+	}})()
+	e.pass(retireAfter)
+	e.pass(settlingTime)
+	e.requireOneKey()
 }
