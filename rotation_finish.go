@@ -134,12 +134,19 @@ func (b *backend) remainingOwner(ctx context.Context, in *integration) (*keyOwne
 	if j.Forsaken == nil {
 		return b.ownerOf(ctx, in, in.key())
 	}
+	var unknown error // whose the integration's key is
 	if in.hasOwnKey() {
-		if owner, err := b.ownerOf(ctx, in, in.key()); err == nil && owner.arn == j.UserARN {
+		owner, err := b.ownerOf(ctx, in, in.key())
+		if err == nil && owner.arn == j.UserARN {
 			return owner, nil
 		}
+		unknown = err
 	}
-	return b.ownerOf(ctx, j.Forsaken, j.Forsaken.key())
+	owner, err := b.ownerOf(ctx, j.Forsaken, j.Forsaken.key())
+	if err != nil && unknown != nil && retryable(unknown) {
+		return nil, unknown // what is said of the forsaken key alone would end the journal
+	}
+	return owner, err
 }
 
 // useOtherKey is for an integration whose key AWS has come to refuse in the midst of

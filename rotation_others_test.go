@@ -34,6 +34,15 @@ func (e *env) deleteKey(id string) {
 	require.NoError(e.t, err)
 }
 
+// newKeyByHand makes another key for the integration's user, as an operator does who
+// means to use it.
+func (e *env) newKeyByHand() awsfake.Credentials {
+	e.t.Helper()
+	out, err := e.byHand().CreateAccessKey(e.t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String(integrationUser)})
+	require.NoError(e.t, err)
+	return awsfake.Credentials{AccessKeyID: *out.AccessKey.AccessKeyId, SecretAccessKey: *out.AccessKey.SecretAccessKey}
+}
+
 // forEachState runs the test with a rotation that was cut off at each of its states.
 func forEachState(t *testing.T, test func(*testing.T, *env)) {
 	t.Helper()
@@ -106,9 +115,7 @@ func TestAnotherKeyOfTheUserIsWrittenDuringARotation(t *testing.T) {
 	forEachState(t, func(t *testing.T, e *env) {
 		t.Helper()
 		e.deleteKey(e.integration().AccessKey)
-		out, err := e.byHand().CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String(integrationUser)})
-		require.NoError(t, err)
-		key := awsfake.Credentials{AccessKeyID: *out.AccessKey.AccessKeyId, SecretAccessKey: *out.AccessKey.SecretAccessKey}
+		key := e.newKeyByHand()
 		e.write("config", e.connection(key))
 		e.pass(settlingTime)
 		require.Equal(t, key.AccessKeyID, e.integration().AccessKey)

@@ -40,3 +40,20 @@ func TestTheOldKeyIsWrittenWhileAWSDeletesIt(t *testing.T) {
 	e.pass(settlingTime)
 	e.requireOneKey()
 }
+
+// What passes by itself is no reason to give up. Break it by having remainingOwner
+// return what AWS says of the forsaken key only.
+func TestAKeyOfTheUserThatFailsForAMomentDuringARotation(t *testing.T) {
+	t.Parallel()
+	forEachState(t, func(t *testing.T, e *env) {
+		t.Helper()
+		e.deleteKey(e.integration().AccessKey)
+		key := e.newKeyByHand()
+		e.write("config", e.connection(key))
+		remove := e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Status: 500, Count: 2})
+		e.pass(settlingTime)
+		remove()
+		e.pass(settlingTime)
+		e.requireOneKey()
+	})
+}
