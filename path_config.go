@@ -183,7 +183,7 @@ func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *
 		fieldRotationPeriod:    int64(in.Rotation.Period.Seconds()),
 		fieldLastRotation:      timestamp(in.Rotation.Last),
 		fieldNextRotation:      timestamp(in.Rotation.next()),
-		fieldLastRotationError: in.Rotation.LastError,
+		fieldLastRotationError: in.Rotation.lastError(),
 	}}, nil
 }
 

@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -48,8 +49,7 @@ type rotation struct {
 	KeySince time.Time     `json:"key_since,omitzero"` // since when the integration has its key
 	Last     time.Time     `json:"last,omitzero"`      // when the engine last replaced it
 
-	// Of what failed since the last success.
-	LastError   string    `json:"last_error,omitempty"`
+	LastError   string    `json:"last_error,omitempty"` // of a rotation on schedule, since the last success
 	FailedSince time.Time `json:"failed_since,omitzero"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 
@@ -67,6 +67,8 @@ type rotationJournal struct {
 	New     accessKey     `json:"new,omitzero"`
 	// NotBefore is until when no key is deleted.
 	NotBefore time.Time `json:"not_before,omitzero"`
+	// Failure is why what is left could not be cleared away yet.
+	Failure string `json:"failure,omitempty"`
 	// Forsaken is the integration as it was until somebody gave it another key in
 	// the midst of the rotation: the way to clear away what that has left.
 	Forsaken *integration `json:"forsaken,omitempty"`
@@ -97,13 +99,24 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// failed notes what went wrong and when to try again.
+// failed says when to try again what went wrong.
 func (r *rotation) failed(failure error, now time.Time) {
 	if r.FailedSince.IsZero() {
 		r.FailedSince = now
 	}
-	r.LastError = describe(failure)
 	r.NextAttempt = now.Add(retryPause(now.Sub(r.FailedSince), retryable(failure)))
+}
+
+// lastError is what an operator is shown: what stands in the way now, before what
+// was in the way of the last rotation.
+func (r *rotation) lastError() string { return cmp.Or(r.Journal.Failure, r.LastError) }
+
+// cleared ends the journal of a rotation that was taken back.
+func (r *rotation) cleared() {
+	r.Journal, r.NextAttempt = rotationJournal{}, time.Time{}
+	if r.LastError == "" {
+		r.FailedSince = time.Time{}
+	}
 }
 
 func (r *rotation) succeeded() {
@@ -149,7 +162,7 @@ func (r *rotation) rewritten(in, old *integration, now time.Time) {
 		r.NextAttempt = time.Time{} // what was wrong may have been mended
 		return
 	}
-	r.KeySince = now
+	r.KeySince, r.Journal.Failure = now, ""
 	r.succeeded()
 	if r.pending() && r.Journal.Forsaken == nil {
 		r.Journal.Forsaken = old.as(old.key())

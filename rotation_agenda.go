@@ -160,6 +160,7 @@ func (b *backend) rotateOnSchedule(ctx context.Context, s logical.Storage, name 
 	in, err := getIntegration(noting, s, name)
 	if err == nil && in != nil {
 		_, err = b.changeRotation(noting, s, name, in.Rotation.Journal.ID, func(in *integration) error {
+			in.Rotation.LastError = describe(failure)
 			in.Rotation.failed(failure, b.now())
 			return nil
 		})

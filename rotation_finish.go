@@ -71,10 +71,11 @@ func (b *backend) concludeRotation(ctx context.Context, s logical.Storage, in *i
 			in.Rotation.succeeded()
 			in.Rotation.Journal = rotationJournal{}
 		case failure == nil || forsaken:
-			in.Rotation.Journal, in.Rotation.NextAttempt = rotationJournal{}, time.Time{}
+			in.Rotation.cleared()
 		case errors.Is(failure, errUnsettled):
 			in.Rotation.Journal.NotBefore = j.Began.Add(settlingTime)
 		default:
+			in.Rotation.Journal.Failure = describe(failure)
 			in.Rotation.failed(failure, b.now())
 		}
 		return nil
@@ -204,10 +205,10 @@ func (b *backend) leftByRotation(ctx context.Context, s logical.Storage, name st
 		return "", refuse("a rotation of the key of integration %q is under way", name)
 	case in == nil || !in.Rotation.pending():
 		return "", nil
-	case in.Rotation.LastError == "":
+	case in.Rotation.Journal.Failure == "":
 		return "", refuse("a rotation of the key of integration %q is not finished: it goes on after %s", name, timestamp(in.Rotation.due()))
 	}
 	j := in.Rotation.Journal
 	ids := slices.DeleteFunc([]string{j.Old.ID, j.New.ID}, func(id string) bool { return id == "" })
-	return fmt.Sprintf("a rotation of its key could not be finished (%s): look after the access keys of %s, of which it knew %v", in.Rotation.LastError, j.UserARN, ids), nil
+	return fmt.Sprintf("a rotation of its key could not be finished (%s): look after the access keys of %s, of which it knew %v", j.Failure, j.UserARN, ids), nil
 }

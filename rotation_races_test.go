@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -56,4 +57,33 @@ func TestAKeyOfTheUserThatFailsForAMomentDuringARotation(t *testing.T) {
 		e.pass(settlingTime)
 		e.requireOneKey()
 	})
+}
+
+// That an earlier rotation failed says nothing about whether this one can be finished.
+// Break it by having leftByRotation look at LastError.
+func TestDeletingAnIntegrationDuringARotationAfterOneThatFailed(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.must(logical.DeleteOperation, "roles/app", nil)
+	e.write("config", map[string]any{"rotation_period": "24h"})
+	remove := e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Code: "AccessDenied"})
+	e.pass(24 * time.Hour)
+	remove()
+	require.NotEmpty(t, e.read("config")["last_rotation_error"])
+	e.cutOff(rotationCreating)
+	e.refused(logical.DeleteOperation, "config", nil, "is not finished", "goes on after 2")
+}
+
+// Break it by showing LastError alone, and noting there why a rotation is not finished.
+func TestATakenBackRotationLeavesNoError(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.cutOff(rotationProving)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "AccessDenied"})
+	e.pass(settlingTime)
+	remove()
+	require.NotEmpty(t, e.read("config")["last_rotation_error"])
+	e.pass(time.Hour)
+	e.requireOneKey()
+	require.Empty(t, e.read("config")["last_rotation_error"])
 }
