@@ -386,3 +386,25 @@ func TestPermissionsEndWhereTheyShould(t *testing.T) {
 		require.True(t, hasCode(calls[name](), codeAccessDenied), name)
 	}
 }
+
+// The key beneath an assumed role is rotated by its own user, wherever that is. Break it
+// by leaving out either resource of newNeeds, or rotateOwnKey out of needs.source.
+func TestPermissionsToRotateBeneathAnAssumedRole(t *testing.T) {
+	for _, path := range []string{"/", "/a/b/"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			caller, key := e.acct.AddUser(path, "hub", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`)
+			role := e.aws.Account(otherAccount).AddRole("vault", caller.ARN, corePolicy)
+			e.write("config/far", changed(e.connection(key), map[string]any{"role_arn": role, "rotation_period": "24h"}))
+			needed := e.read("policy/far")["source_policy_document"].(string)
+			_, err := e.byHand().PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("hub"), PolicyName: aws.String("inline-0"), PolicyDocument: &needed})
+			require.NoError(t, err)
+			e.write("rotate-root/far", nil)
+			e.pass(retireAfter)
+			user, _ := e.acct.User("hub")
+			require.Len(t, user.AccessKeys, 1)
+			require.Equal(t, e.read("config/far")["access_key"], user.AccessKeys[0].ID)
+		})
+	}
+}

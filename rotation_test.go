@@ -183,6 +183,31 @@ func TestRotationWaitsForTheNewKey(t *testing.T) {
 	e.requireOneKey()
 }
 
+// Each proof meets another of AWS's servers, where there are several. Break it by
+// leaving onNewConnection out of backend.ownerOf.
+func TestANewKeyIsProvedOnNewConnections(t *testing.T) {
+	t.Parallel()
+	e, d := newWatchedEnv(t)
+	_, err := e.byHand().PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+		UserName: aws.String(integrationUser), PolicyName: aws.String("rotate"), PolicyDocument: aws.String(rotatingPolicy),
+	})
+	require.NoError(t, err)
+	before, _ := d.count()
+	e.rotated()
+	after, _ := d.count()
+	require.GreaterOrEqual(t, after-before, provingSuccesses)
+}
+
+// STS may know a key that IAM does not. Break it by having proveKey ask STS alone.
+func TestANewKeyIsProvedAtIAM(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	const before = 1 // by the key in use
+	defer e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", Code: "InvalidClientTokenId", Skip: before, Count: 1})()
+	e.rotated()
+	require.Equal(t, before+2, e.aws.Count("ListAccessKeys"))
+}
+
 // Some of AWS's servers may not know the new key yet. Break it by returning nil in
 // integration.alsoRetried.
 func TestAStragglerThatDoesNotKnowTheNewKey(t *testing.T) {
