@@ -142,10 +142,10 @@ func TestTheKeyInUseIsDeletedByHandDuringARotation(t *testing.T) {
 }
 
 // Written by an operator while AWS makes the key. Break it by not looking at Forsaken
-// in backend.switchKey.
+// in backend.switchKey, or at the revision in backend.journalRotation.
 func TestAnotherKeyIsWrittenWhileAWSMakesOne(t *testing.T) {
 	t.Parallel()
-	for _, action := range []string{"CreateAccessKey", "GetCallerIdentity"} {
+	for _, action := range []string{"ListAccessKeys", "CreateAccessKey", "GetCallerIdentity"} {
 		t.Run(action, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, rotatingPolicy)
@@ -199,4 +199,34 @@ func TestWritingTheIntegrationHastensItsRotation(t *testing.T) {
 	e.reap()
 	e.requireOneKey()
 	require.Empty(t, e.read("config")["last_rotation_error"])
+}
+
+// Rights to the user before may be gone with it. Break it by leaving abandonAfter out of
+// backend.concludeRotation.
+func TestKeysThatMayNotBeDeletedAreGivenUpAfterADay(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.cutOff(rotationRetiring)
+	_, key := e.acct.AddUser("/", "vault-next", corePolicy)
+	e.write("config", e.connection(key))
+	defer e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "AccessDenied"})()
+	e.pass(abandonAfter - time.Hour)
+	require.True(t, e.integration().Rotation.pending())
+	require.Contains(t, e.read("config")["last_rotation_error"], "needs iam:DeleteAccessKey")
+	e.pass(maxRefusedPause + time.Second)
+	require.Zero(t, e.integration().Rotation.Journal)
+	require.Empty(t, e.read("config")["last_rotation_error"])
+}
+
+// A new key that IAM does not know may be one that it does not know yet. Break it by
+// taking NoSuchEntity for the end of any key in backend.clearAway.
+func TestANewKeyIsNotTakenForGoneAtOnce(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.cutOff(rotationProving)
+	e.deleteKey(e.integration().Rotation.Journal.New.ID)
+	e.pass(settlingTime - time.Minute)
+	require.True(t, e.integration().Rotation.pending())
+	e.pass(time.Minute + time.Second)
+	e.requireOneKey()
 }
