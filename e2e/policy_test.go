@@ -95,6 +95,40 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
+// TestPermissionsToRotate is TestPermissions for the integration's own key: what is
+// shown for the user that the integration has is pasted into AWS for that user.
+func TestPermissionsToRotate(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("config", m.aws.integration(m.newKey(account, "bare", listGroups)))
+	m.write("config", map[string]any{"rotation_period": "720h"})
+	var document policyDocument
+	shown := cli(t, m.server, "read", "-field=policy_document", m.path+"/policy")
+	require.NoError(t, json.Unmarshal([]byte(shown), &document))
+	paste := func(document policyDocument) {
+		t.Helper()
+		encoded, err := json.Marshal(document)
+		require.NoError(t, err)
+		root := m.aws.Account(account).Root()
+		_, err = (credential{AccessKeyID: root.AccessKeyID, SecretAccessKey: root.SecretAccessKey, aws: m.aws}).client().PutUserPolicy(t.Context(),
+			&iam.PutUserPolicyInput{UserName: aws.String(m.path + "-bare"), PolicyName: aws.String("pasted"), PolicyDocument: aws.String(string(encoded))})
+		require.NoError(t, err)
+	}
+	for _, action := range []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:DeleteAccessKey"} {
+		var less policyDocument
+		require.NoError(t, json.Unmarshal([]byte(shown), &less))
+		less.takeAway(t, "RotateItsOwnKey", action)
+		paste(less)
+		_, err := m.tryWrite("rotate-root", nil)
+		requireStatus(t, err, http.StatusBadRequest, "the integration's own user needs "+action)
+	}
+	paste(document)
+	before := m.read("config")["access_key"]
+	cli(t, m.server, "write", "-f", m.path+"/rotate-root")
+	require.NotEqual(t, before, m.read("config")["access_key"])
+	require.NoError(t, m.revoke(m.issue("app")))
+}
+
 func (m *mount) newKey(accountID, name, policy string) awsfake.Credentials {
 	return m.aws.newKey(accountID, m.path+"-"+name, policy)
 }
