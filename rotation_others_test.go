@@ -1,6 +1,8 @@
 package awsiam
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,5 +230,40 @@ func TestANewKeyIsNotTakenForGoneAtOnce(t *testing.T) {
 	e.pass(settlingTime - time.Minute)
 	require.True(t, e.integration().Rotation.pending())
 	e.pass(time.Minute + time.Second)
+	e.requireOneKey()
+}
+
+// A tidy keeps the key that it began with. Break it by leaving tidies.busy out of
+// backend.prepareRotation, or out of rotations.work.
+func TestRotationAndTidy(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, widePolicy)
+	release := sync.OnceFunc(e.held())
+	t.Cleanup(release)
+	e.refused(logical.UpdateOperation, "rotate-root", nil, "a tidy of it is running", "tidy-cancel/default")
+	release()
+	e.b.reaper.done.Wait()
+	e.rotated()
+
+	release = sync.OnceFunc(e.held())
+	t.Cleanup(release)
+	e.b.rotations.work(t.Context(), e.storage, defaultIntegration)
+	require.Len(t, e.ownKeys(), 2, "it may be at work with the old key")
+	release()
+	e.b.reaper.done.Wait()
+	e.reap()
+	e.requireOneKey()
+}
+
+// Break it by having rotateAlone end with its caller.
+func TestARotationGoesOnWithoutTheCallerWhoBeganIt(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	ctx, goAway := context.WithCancel(t.Context())
+	defer e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Count: 1, Hook: func(awsfake.Call) { goAway() }})()
+	_, err := e.doCtx(ctx, logical.UpdateOperation, "rotate-root", nil)
+	require.NoError(t, err)
+	require.Equal(t, rotationRetiring, e.integration().Rotation.Journal.State)
+	e.pass(retireAfter)
 	e.requireOneKey()
 }
