@@ -267,3 +267,19 @@ func TestARotationGoesOnWithoutTheCallerWhoBeganIt(t *testing.T) {
 	e.pass(retireAfter)
 	e.requireOneKey()
 }
+
+// What is under way is signed with the key that was in use. Break it by leaving
+// NotBefore as it is in rotation.rewritten.
+func TestAKeyThatIsForsakenIsKeptForAWhile(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.cutOff(rotationRetiring)
+	used := e.integration().AccessKey
+	e.advance(retireAfter - time.Second)
+	_, key := e.acct.AddUser("/", "vault-next", corePolicy)
+	e.write("config", e.connection(key))
+	e.pass(2 * time.Second)
+	require.Contains(t, e.ownKeys(), used)
+	e.pass(retireAfter)
+	require.Empty(t, e.ownKeys())
+}

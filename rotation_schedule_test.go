@@ -47,6 +47,21 @@ func TestRotationPeriod(t *testing.T) {
 	e.requireOneKey()
 }
 
+// An integration that was stored before anybody took note of its key's age is not
+// rotated at once. Break it by leaving KeySince as it is in rotation.rewritten.
+func TestRotationPeriodOfAKeyOfUnknownAge(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	in := e.integration()
+	in.Rotation = rotation{}
+	require.NoError(t, e.b.putIntegration(t.Context(), e.storage, in))
+	e.write("config", map[string]any{"rotation_period": "24h"})
+	e.pass(23 * time.Hour)
+	require.Equal(t, []string{e.key.AccessKeyID}, e.ownKeys())
+	e.pass(time.Hour)
+	require.Len(t, e.ownKeys(), 2)
+}
+
 // A process finds the schedule of the one before. Break it by leaving out
 // rotations.list.
 func TestRotationPeriodOutlivesTheProcess(t *testing.T) {
