@@ -87,3 +87,19 @@ func TestATakenBackRotationLeavesNoError(t *testing.T) {
 	e.requireOneKey()
 	require.Empty(t, e.read("config")["last_rotation_error"])
 }
+
+// What an operator writes while the other key is proved stays. Break it by not looking
+// at Forsaken in backend.useOtherKey.
+func TestAnotherKeyIsWrittenWhileTheOtherOneIsProved(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.cutOff(rotationRetiring)
+	e.deleteKey(e.integration().AccessKey)
+	_, key := e.acct.AddUser("/", "vault-next", corePolicy)
+	defer e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Skip: 1, Count: 1, Hook: func(awsfake.Call) {
+		e.write("config", map[string]any{"access_key": key.AccessKeyID, "secret_key": key.SecretAccessKey, "verify_connection": false})
+	}})()
+	e.pass(retireAfter)
+	require.Equal(t, key.AccessKeyID, e.integration().AccessKey)
+	require.NoError(t, e.revoke(e.issue("app", nil)))
+}
