@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -97,6 +98,25 @@ func TestPolicyCoversUsersOfAFormerPath(t *testing.T) {
 	require.Equal(t, []string{"MakeAndDeleteUsers on arn:aws:iam::111122223333:user/v2/* arn:aws:iam::111122223333:user/vault/1a2b3c4d/*"}, e.sids("policy_document"))
 	require.NoError(t, e.revoke(l))
 	require.Equal(t, []string{"MakeAndDeleteUsers on arn:aws:iam::111122223333:user/v2/*"}, e.sids("policy_document"))
+}
+
+// Users whose names follow a former template have to be asked for by name, too. Break it
+// by leaving the names out of needs.addUser.
+func TestPolicyCoversUsersOfAFormerName(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	e.acct.AddManagedPolicy("/", "of-a-role", testPolicy)
+	within := map[string]any{"permissions_boundary_arn": roleBoundary, "username_template": "old-{{ random 20 }}"}
+	e.write("roles/app", within)
+	l := e.issue("app", nil)
+	e.write("roles/app", map[string]any{"username_template": "new-{{ random 20 }}"})
+	e.issue("app", nil)
+	e.write("config", e.connection(e.newUserWith("exact", e.neededPolicy("policy_document"))))
+	require.Contains(t, e.sids("policy_document"), "TellGoneFromDenied on arn:aws:iam::111122223333:user/new-* "+
+		"arn:aws:iam::111122223333:user/"+l.username()+"* arn:aws:iam::111122223333:user/vault-*")
+	e.deleteByHand(l.username())
+	e.advance(10 * time.Minute)
+	require.NoError(t, e.revoke(l))
+	require.NotContains(t, fmt.Sprint(e.sids("policy_document")), "user/old-")
 }
 
 func TestPolicyWarnings(t *testing.T) {

@@ -114,6 +114,7 @@ func (n *needs) addRole(in *integration, r *role) {
 // integration as they were.
 func (n *needs) addUser(u *userRecord) {
 	n.paths = append(n.paths, u.Path)
+	n.namePrefixes = append(n.namePrefixes, u.Username)
 	n.formerPolicyARNs = append(n.formerPolicyARNs, u.PolicyARNs...)
 	n.formerGroups = append(n.formerGroups, u.Groups...)
 }
