@@ -152,7 +152,7 @@ func (b *backend) rotateOnSchedule(ctx context.Context, s logical.Storage, name 
 	limited, cancel := context.WithTimeout(ctx, rotateTimeout)
 	defer cancel()
 	_, failure := b.rotate(limited, s, name)
-	if failure == nil || errors.Is(failure, errSuperseded) {
+	if failure == nil || errors.Is(failure, errSuperseded) || b.reaper.lifetime.Err() != nil {
 		return nil
 	}
 	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)

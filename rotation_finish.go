@@ -17,10 +17,15 @@ import (
 const finishTimeout = 75 * time.Second
 
 // finishNow is finish for a rotation that has just failed, whose caller may have
-// gone away or run out of time.
+// gone away or run out of time. Where the backend has ended it is left to the next:
+// a reload waits for this.
 func (b *backend) finishNow(ctx context.Context, s logical.Storage, name string) error {
+	if b.reaper.lifetime.Err() != nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
+	defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
 	return b.finish(ctx, s, name)
 }
 
@@ -57,6 +62,9 @@ func (b *backend) finish(ctx context.Context, s logical.Storage, name string) er
 
 // concludeRotation ends the journal, or notes why it cannot be ended yet.
 func (b *backend) concludeRotation(ctx context.Context, s logical.Storage, in *integration, failure error) error {
+	if failure != nil && b.reaper.lifetime.Err() != nil {
+		return failure // which says only that this process had to stop
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
 	j := in.Rotation.Journal

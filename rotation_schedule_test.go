@@ -135,6 +135,30 @@ func TestADeposedNodeDeletesNoKey(t *testing.T) {
 	}
 }
 
+// A reload is not held up by AWS: the next process takes back what was begun. Break it
+// by having finishNow outlive the backend.
+func TestReloadWhileANewKeyIsProved(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, rotatingPolicy)
+	e.write("config", map[string]any{"rotation_period": "24h"})
+	entered, leave := make(chan struct{}, 100), make(chan struct{})
+	t.Cleanup(sync.OnceFunc(func() { close(leave) }))
+	remove := e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Skip: 1, Hook: func(awsfake.Call) { entered <- struct{}{}; <-leave }})
+	defer remove()
+	e.advance(24 * time.Hour)
+	e.b.reaper.pass(e.storage)
+	<-entered
+	began := time.Now()
+	require.NoError(t, e.reload())
+	require.Less(t, time.Since(began), 5*time.Second)
+	remove()
+	e.start()
+	require.Len(t, e.ownKeys(), 2)
+	require.Empty(t, e.read("config")["last_rotation_error"])
+	e.pass(0) // takes it back, and what is due is done after that
+	require.Equal(t, []string{e.key.AccessKeyID}, e.ownKeys())
+}
+
 // Break it by logging the integration, or by showing the journal.
 func TestARotationShowsNoSecret(t *testing.T) {
 	t.Parallel()
