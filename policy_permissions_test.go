@@ -168,7 +168,12 @@ var permissionScenes = map[string]permissionScene{
 	"FindRenamedUsers": changedByHand(func(e *env, l lease) {
 		_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
 		require.NoError(e.t, err)
-	}).then(noneLeft),
+	}).then(func(e *env) error {
+		if e.aws.Count("ListUsers") > 0 {
+			return errors.New("all users of the account were listed to find one")
+		}
+		return noneLeft(e)
+	}),
 	"ListUsersForTidy": afterRestore(nil),
 	"EmptyUsersThatOthersChanged": changedByHand(hang("attached policy", "login profile", "MFA device",
 		"service-specific credential", "SSH public key", "signing certificate")),
