@@ -56,7 +56,7 @@ func (a *AWS) authenticate(r *http.Request, body []byte, sig signature, svc serv
 	a.mu.Lock()
 	now, key := a.now(), a.keys[sig.keyID]
 	var found accessKey
-	usable := key != nil && key.works(now, a.lateness(r.RemoteAddr))
+	usable := key != nil && key.works(now, a.lateness(r))
 	if usable {
 		found = *key
 	}

@@ -2,6 +2,7 @@ package awsfake_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -52,8 +53,30 @@ func TestKeySpread(t *testing.T) {
 	w.Advance(time.Second)
 	require.Equal(t, 8, letIn())
 	_, ready := w.Account(testAccount).AddUser("/", "ready")
-	for range 4 {
+	for range awsfake.Servers {
 		require.NoError(t, w.who(t.Context(), ready), "set-up does not lag")
+	}
+}
+
+// TestServer: each of the servers can be asked, by whatever connection.
+func TestServer(t *testing.T) {
+	w := newWorld(t)
+	w.SetLag(awsfake.Lag{Key: lag, KeySpread: 3 * time.Second})
+	w.Account(testAccount).AddUser("/", "bob")
+	client := w.sts(newKey(t, w.root(), "bob"))
+	var urls []string
+	for n := range awsfake.Servers {
+		server := httptest.NewServer(w.Server(n))
+		t.Cleanup(server.Close)
+		urls = append(urls, server.URL)
+	}
+	w.Advance(lag)
+	for known := range awsfake.Servers {
+		for n, url := range urls {
+			_, err := client.GetCallerIdentity(t.Context(), nil, func(o *sts.Options) { o.BaseEndpoint = &url })
+			require.Equal(t, n <= known, err == nil, "server %d after %d s: %v", n, known, err)
+		}
+		w.Advance(time.Second)
 	}
 }
 
