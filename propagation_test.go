@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -66,6 +68,53 @@ func TestPropagation(t *testing.T) {
 			e.requireNothingLeft()
 		})
 	}
+}
+
+// leastConnections is a balancer before AWS's servers: each request goes to the
+// server that has the fewest, so that who asks one after another meets the first
+// server only.
+type leastConnections struct {
+	servers []http.Handler
+	mu      sync.Mutex
+	open    []int
+}
+
+func (b *leastConnections) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	fewest := slices.Index(b.open, slices.Min(b.open))
+	b.open[fewest]++
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.open[fewest]--
+	}()
+	b.servers[fewest].ServeHTTP(w, r)
+}
+
+// TestPropagationBehindABalancer: AWS may well give connections that are made one
+// after another the same server.
+//
+// Break it by asking over one connection at a time in prove.
+func TestPropagationBehindABalancer(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	balancer := &leastConnections{open: make([]int, awsfake.Servers)}
+	for n := range awsfake.Servers {
+		balancer.servers = append(balancer.servers, e.aws.Server(n))
+	}
+	endpoint := httptest.NewServer(balancer)
+	t.Cleanup(endpoint.Close)
+	e.write("config", map[string]any{"sts_endpoint": endpoint.URL})
+	e.waitingRole("45s")
+	stop := e.hurry()
+	e.aws.SetLatency(50 * time.Millisecond) // so that calls meet
+	e.aws.SetLag(awsfake.Lag{KeySpread: 20 * time.Second})
+	l := e.issue("app", nil)
+	stop()
+	require.Empty(t, l.warnings)
+	require.Equal(t, 8, e.authenticates(l, 8))
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
 }
 
 // TestPropagationTimeout: a key that AWS does not let in before that is handed over
@@ -164,7 +213,8 @@ func TestPropagationPassingFailures(t *testing.T) {
 			e.waitingRole("45s")
 			e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Code: code, Skip: 2, Count: 2})
 			require.Empty(t, e.issue("app", nil).warnings)
-			require.Equal(t, 4+provingSuccesses, e.aws.Count("GetCallerIdentity"), "the count began anew")
+			const failing, anew = 1 + provingConnections, 1 + (provingSuccesses-1)*provingConnections
+			require.Equal(t, failing+anew, e.aws.Count("GetCallerIdentity"), "the count began anew")
 		})
 	}
 	t.Run("a lost connection", func(t *testing.T) {
