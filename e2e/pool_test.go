@@ -76,11 +76,19 @@ func TestPool(t *testing.T) {
 	for _, c := range leased {
 		require.NoError(t, m.revoke(c))
 	}
-	_, err = server.Client.Logical().DeleteWithContext(t.Context(), m.path+"/roles/app")
-	require.NoError(t, err)
-	eventually(t, 2*soon, "the end of the pool", func() bool { return len(m.users()) == 0 })
-	eventually(t, soon, "the end of its records", func() bool {
-		_, err := server.Client.Logical().DeleteWithContext(t.Context(), m.path+"/config")
+	m.emptyPool("app")
+}
+
+// emptyPool deletes the role, which has no lease any more, and waits until nothing
+// is left of its users: those that wait have no lease that Vault would revoke.
+func (m *mount) emptyPool(role string) {
+	m.t.Helper()
+	logical := m.server.Client.Logical()
+	_, err := logical.DeleteWithContext(m.t.Context(), m.path+"/roles/"+role)
+	require.NoError(m.t, err)
+	eventually(m.t, 2*soon, "the end of the pool", func() bool { return len(m.users()) == 0 })
+	eventually(m.t, soon, "the end of its records", func() bool {
+		_, err := logical.DeleteWithContext(m.t.Context(), m.path+"/config")
 		return err == nil
 	})
 }
