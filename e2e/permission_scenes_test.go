@@ -44,7 +44,7 @@ var permissionScenes = map[string]permissionScene{
 // to be seen then.
 var withoutAWord = map[string]string{
 	"TellGoneFromDenied":           "a bare user was made",
-	"FindRenamedUsers":             "left behind: [renamed]",
+	"FindRenamedUsers":             "all users were listed to find it",
 	"DeleteTheirVirtualMFADevices": "MFADevice entity at the same path and name already exists",
 }
 
@@ -126,6 +126,9 @@ func renamed(m *mount) func() error {
 			_, err := m.aws.byHand(account).UpdateUser(m.t.Context(), &iam.UpdateUserInput{UserName: &c.Username, NewUserName: aws.String("renamed")})
 			require.NoError(m.t, err)
 		})
+		if m.aws.Count("ListUsers") > 0 {
+			err = errors.Join(err, errors.New("all users were listed to find it"))
+		}
 		return errors.Join(err, m.noneLeft())
 	}
 }

@@ -226,10 +226,23 @@ func (g *Governor) hopeless(ctx context.Context, task *Task) error {
 func (g *Governor) busy(cause error) error {
 	now := time.Now()
 	e := &BusyError{Rate: g.pace.rate(now), throttled: now.Sub(g.pace.throttledAt) < lately, cause: cause}
-	for _, line := range g.waiting {
-		e.Waiting += len(line)
-	}
+	e.Waiting = g.inLine()
 	return e
+}
+
+// Waiting is how many calls wait for their turn.
+func (g *Governor) Waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inLine()
+}
+
+func (g *Governor) inLine() int {
+	n := 0
+	for _, line := range g.waiting {
+		n += len(line)
+	}
+	return n
 }
 
 // letGo lets as many calls go as there is room for.
