@@ -29,7 +29,7 @@ const (
 	// provingPause is the pause between two attempts; while the key is refused
 	// it grows up to the other.
 	provingPause    = 200 * time.Millisecond
-	maxProvingPause = time.Second
+	maxProvingPause = 500 * time.Millisecond
 	// provingAttempt bounds one attempt: a firewall may drop what goes to STS
 	// without a word, and nobody should wait for long to be told.
 	provingAttempt = 5 * time.Second
