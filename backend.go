@@ -45,7 +45,7 @@ type backend struct {
 	// these read storage itself: an operator is shown what is there, and changes
 	// that; and they are rare.
 	roleCache        *cache[*role]
-	integrationCache *cache[*integration]
+	integrationCache integrationCache
 
 	// integrationWrites serialise the writes of an integration, which wait for AWS.
 	integrationWrites []*locksutil.LockEntry
@@ -85,7 +85,7 @@ func newBackend(uuid string) *backend {
 		now:          time.Now,
 
 		roleCache:         newCache(loadRole),
-		integrationCache:  newCache(getIntegration),
+		integrationCache:  integrationCache{newCache(loadIntegration)},
 		integrationWrites: locksutil.CreateLocks(),
 	}
 	b.reaper = newReaper(b)

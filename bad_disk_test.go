@@ -237,7 +237,7 @@ func TestADamagedRoleHurtsOnlyItself(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 	require.NoError(t, e.revoke(e.issue("other", nil)))
 	e.write("config", map[string]any{"max_retries": 2}) // concerns no role
-	e.write("config/idle", e.connection(e.key))
+	e.write("config/idle", e.connection(e.anotherKey(corePolicy)))
 	e.refused(logical.DeleteOperation, "config/idle", nil, "role(s) app cannot be read", "delete them first")
 
 	e.must(logical.DeleteOperation, "roles/app", nil)

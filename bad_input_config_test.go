@@ -95,8 +95,8 @@ func TestBadChangesOfAConnection(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	_, other := e.aws.Account("444455556666").AddUser("/", "other-integration", corePolicy)
 	_, beneath := e.acct.AddUser("/vault/", "beneath", corePolicy)
-	e.write("config/user", e.connection(e.key))
-	e.write("config/held", e.connection(e.key))
+	e.write("config/user", e.connection(e.anotherKey(corePolicy)))
+	e.write("config/held", e.connection(e.anotherKey(corePolicy)))
 	e.write("roles/deep", map[string]any{"integration": "user", "policy_document": testPolicy, "user_path": "/vault/deep/"})
 	e.write("roles/a.", map[string]any{"integration": "user", "policy_document": testPolicy})
 	e.write("roles/held", map[string]any{"integration": "held", "policy_document": testPolicy})
@@ -158,7 +158,7 @@ func TestGoodConnections(t *testing.T) {
 		"verification in text": {"verify_connection": "false"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			body := changed(e.connection(e.key), map[string]any{"verify_connection": false})
+			body := changed(e.connection(e.anotherKey(corePolicy)), map[string]any{"verify_connection": false})
 			resp, err := e.do(logical.UpdateOperation, "config/b", changed(body, changes))
 			require.NoError(t, err)
 			require.False(t, resp.IsError(), "%v", resp)

@@ -101,7 +101,7 @@ type badValue struct {
 
 func TestBadRoles(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.write("config/dots", changed(e.connection(e.key), map[string]any{"username_template": "{{ .RoleName | truncate 20 }}.{{ random 20 }}"}))
+	e.write("config/dots", changed(e.connection(e.anotherKey(corePolicy)), map[string]any{"username_template": "{{ .RoleName | truncate 20 }}.{{ random 20 }}"}))
 	var inputs []input
 	for field, values := range badRoles(t) {
 		for _, c := range values {

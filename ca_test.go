@@ -71,7 +71,7 @@ func (ca *privateCA) serve(t *testing.T, handler http.Handler, hosts ...string) 
 
 // behindCA is the body of a config write for AWS behind the server.
 func (e *env) behindCA(server *httptest.Server, caPEM string) map[string]any {
-	return changed(e.connection(e.key), map[string]any{
+	return changed(e.connection(e.anotherKey(corePolicy)), map[string]any{
 		"iam_endpoint": server.URL, "sts_endpoint": server.URL, "ca_pem": caPEM, "max_retries": 0,
 	})
 }
@@ -150,5 +150,5 @@ func TestBadCAs(t *testing.T) {
 		inputs = append(inputs, input{name: what, path: "config/b", data: changed(e.connection(e.key), map[string]any{"ca_pem": c.value}), field: "ca_pem", says: c.says})
 	}
 	e.requireRefused(t, inputs)
-	e.write("config/b", changed(e.connection(e.key), map[string]any{"ca_pem": ca.pem + long(maxCALength-len(ca.pem))}))
+	e.write("config/b", changed(e.connection(e.anotherKey(corePolicy)), map[string]any{"ca_pem": ca.pem + long(maxCALength-len(ca.pem))}))
 }

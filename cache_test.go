@@ -146,7 +146,7 @@ func TestCachedValuesCannotBeChanged(t *testing.T) {
 	}
 	requireNothingShared(t, s.roles["app"], s.roles["app"].clone())
 	in := newIntegration("default")
-	in.Rotation.Journal.Forsaken = newIntegration("default")
+	in.Rotation.Journal.Forsaken, in.source = newIntegration("default"), newIntegration("source")
 	requireNothingShared(t, in, in.clone())
 	require.Equal(t, in, in.clone())
 }

@@ -3,7 +3,6 @@ package awsiam
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -11,12 +10,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -76,13 +71,6 @@ type iamAPI interface {
 	DeleteVirtualMFADevice(context.Context, *iam.DeleteVirtualMFADeviceInput, ...func(*iam.Options)) (*iam.DeleteVirtualMFADeviceOutput, error)
 }
 
-// callerIdentity is who an integration is to AWS.
-type callerIdentity struct {
-	AccountID string
-	ARN       string
-	Partition string
-}
-
 // connection is an integration's way to AWS. It is immutable, but for what it
 // learns, and safe for concurrent use; an integration that changes gets a new one.
 type connection struct {
@@ -90,6 +78,14 @@ type connection struct {
 	sts       *sts.Client
 	accountID string
 	revision  string // of the integration it was made from
+
+	// For integrations that borrow from it. Sessions of its role are kept behind
+	// credentials, so that all share one.
+	identity         callerIdentity
+	identityRevision string
+	region           string
+	credentials      aws.CredentialsProvider
+
 	// seesUsers is set once iam:GetUser has shown a user, from when on its denial
 	// is no sign that the permission is missing. "No such user" does not count: where
 	// it is granted by name alone, that is told, and users in a path are denied.
@@ -100,16 +96,18 @@ type connection struct {
 
 // newConnection makes the clients of an integration. It calls AWS only where
 // the account behind the credentials is not known or could have changed.
-func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClient) (*connection, error) {
-	cfg, err := awsConfig(ctx, in, httpClient)
+func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClient, from origin) (*connection, error) {
+	cfg, err := awsConfig(ctx, in, httpClient, from)
 	if err != nil {
 		return nil, err
 	}
-	if in.AccountID != "" && !in.usesDefaultChainAlone() {
-		return in.connection(cfg, in.AccountID), nil
+	if in.AccountID != "" && !in.accountMayDiffer() {
+		return in.connection(cfg, in.identity()), nil
 	}
-	identity, err := whoAmI(ctx, cfg, in)
-	if err != nil {
+	var identity callerIdentity
+	if from.lender != nil && in.RoleARN == "" {
+		identity = from.lender.identity // the same caller, of whom its own connection knows
+	} else if identity, err = whoAmI(ctx, cfg, in); err != nil {
 		return nil, err
 	}
 	if in.AccountID != "" && identity.AccountID != in.AccountID {
@@ -121,73 +119,16 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 	if err := verified.setIdentity(identity); err != nil {
 		return nil, err
 	}
-	return in.connection(cfg, identity.AccountID), nil
+	return in.connection(cfg, identity), nil
 }
 
-func (in *integration) connection(cfg aws.Config, accountID string) *connection {
-	api := iam.NewFromConfig(cfg, in.iamOptions, iam.WithAPIOptions(addAttemptTracker), governed(in.governor(accountID)))
-	return &connection{iam: api, sts: sts.NewFromConfig(cfg, in.stsOptions), accountID: accountID, revision: in.Revision}
-}
-
-// identify asks AWS who the integration is.
-func identify(ctx context.Context, in *integration, httpClient aws.HTTPClient) (callerIdentity, error) {
-	cfg, err := awsConfig(ctx, in, httpClient)
-	if err != nil {
-		return callerIdentity{}, err
+func (in *integration) connection(cfg aws.Config, identity callerIdentity) *connection {
+	return &connection{
+		iam:       iam.NewFromConfig(cfg, in.iamOptions, iam.WithAPIOptions(addAttemptTracker), governed(in.governor(identity.AccountID))),
+		sts:       sts.NewFromConfig(cfg, in.stsOptions),
+		accountID: identity.AccountID, revision: in.Revision,
+		identity: identity, identityRevision: in.IdentityRevision, region: cfg.Region, credentials: cfg.Credentials,
 	}
-	return whoAmI(ctx, cfg, in)
-}
-
-func whoAmI(ctx context.Context, cfg aws.Config, in *integration) (callerIdentity, error) {
-	out, err := sts.NewFromConfig(cfg, in.stsOptions).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		return callerIdentity{}, err
-	}
-	parsed, err := arn.Parse(aws.ToString(out.Arn))
-	if err != nil {
-		return callerIdentity{}, fmt.Errorf("sts:GetCallerIdentity answered with the ARN %q: %w", aws.ToString(out.Arn), err)
-	}
-	return callerIdentity{AccountID: aws.ToString(out.Account), ARN: aws.ToString(out.Arn), Partition: parsed.Partition}, nil
-}
-
-// awsConfig builds the SDK's configuration from the integration alone. Only
-// the default chain's credentials and region are taken from the server's
-// environment: its retry and endpoint settings must not change the engine.
-func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient) (aws.Config, error) {
-	cfg := aws.Config{
-		Region:     in.Region,
-		HTTPClient: httpClient,
-		Retryer:    func() aws.Retryer { return newRetryer(in.MaxRetries, in.alsoRetried()...) },
-		APIOptions: []func(*middleware.Stack) error{addUserAgent},
-	}
-	if in.AccessKey != "" {
-		cfg.Credentials = credentials.NewStaticCredentialsProvider(in.AccessKey, in.SecretKey, "")
-	} else {
-		chain, err := config.LoadDefaultConfig(ctx)
-		if err != nil {
-			return aws.Config{}, fmt.Errorf("loading the AWS SDK's default credentials: %w", err)
-		}
-		cfg.Credentials = chain.Credentials
-		if cfg.Region == "" {
-			cfg.Region = chain.Region
-		}
-	}
-	if cfg.Region == "" {
-		cfg.Region = defaultRegion
-	}
-	if in.RoleARN != "" {
-		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(
-			sts.NewFromConfig(cfg, in.stsOptions), in.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-				o.RoleSessionName = in.sessionName()
-				if in.ExternalID != "" {
-					o.ExternalID = aws.String(in.ExternalID)
-				}
-			}), func(o *aws.CredentialsCacheOptions) {
-			// Renewed ahead, so that no call is signed with a session that ends on its way.
-			o.ExpiryWindow = 5 * time.Minute
-		})
-	}
-	return cfg, nil
 }
 
 // newRetryer sets every retry option, since the SDK's defaults can be changed

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type connections struct {
 // connectionSlot is where a connection is put once it is made.
 type connectionSlot struct {
 	revision string
+	source   string      // the integration that it borrows from, if any
 	conn     *connection // nil until then
 }
 
@@ -49,7 +51,7 @@ func (c *connections) reserve(in *integration) *connection {
 	if c.byName == nil {
 		c.byName = make(map[string]*connectionSlot)
 	}
-	c.byName[in.Name] = &connectionSlot{revision: in.Revision}
+	c.byName[in.Name] = &connectionSlot{revision: in.Revision, source: in.SourceIntegration}
 	return nil
 }
 
@@ -63,10 +65,14 @@ func (c *connections) fill(name string, conn *connection) {
 	}
 }
 
+// drop also drops those of integrations that borrow from it: they hold its
+// credentials.
 func (c *connections) drop(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.byName, name)
+	maps.DeleteFunc(c.byName, func(other string, slot *connectionSlot) bool {
+		return other == name || slot.source == name
+	})
 }
 
 func (c *connections) dropAll() {
@@ -108,7 +114,11 @@ func (b *backend) makeConnection(ctx context.Context, s logical.Storage, in *int
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 		defer cancel()
 		defer context.AfterFunc(b.reaper.lifetime, cancel)() //nolint:contextcheck // two lifetimes meet here
-		conn, err := newConnection(ctx, in, b.httpClients.of(in))
+		from, err := b.originOf(ctx, s, in)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := newConnection(ctx, in, b.httpClients.of(in), from)
 		// What was changed before the slot was reserved has dropped nothing.
 		if now, _ := b.integrationCache.get(ctx, s, in.Name); err == nil && now != nil && now.Revision == in.Revision {
 			b.connections.fill(in.Name, conn)

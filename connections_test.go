@@ -17,7 +17,7 @@ import (
 // connected, and a role of that name.
 func (e *env) unverified() {
 	e.t.Helper()
-	e.write("config/late", changed(e.connection(e.key), map[string]any{"verify_connection": false}))
+	e.write("config/late", changed(e.connection(e.anotherKey(corePolicy)), map[string]any{"verify_connection": false}))
 	e.write("roles/late", map[string]any{"integration": "late", "policy_document": testPolicy})
 	e.aws.ResetCalls()
 }
@@ -125,7 +125,7 @@ func TestAConnectionGoesWithItsRevision(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t, corePolicy)
-			e.write("config/other", e.connection(e.key))
+			e.write("config/other", e.connection(e.anotherKey(corePolicy)))
 			in, conn, err := e.b.connected(t.Context(), e.storage, "other")
 			require.NoError(t, err)
 			require.Same(t, conn, e.b.connections.get(in))
@@ -146,7 +146,7 @@ func TestAConnectionWantedTooLateIsNotKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t, corePolicy)
-			e.write("config/other", e.connection(e.key))
+			e.write("config/other", e.connection(e.anotherKey(corePolicy)))
 			in, err := e.b.integrationCache.get(t.Context(), e.storage, "other")
 			require.NoError(t, err)
 			overtake(e)

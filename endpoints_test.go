@@ -33,12 +33,12 @@ func whereCallsGo(t *testing.T, change func(*integration)) (iamCall, stsCall str
 	in.AccessKey, in.SecretKey, in.AccountID, in.MaxRetries = "AKIAIOSFODNN7EXAMPLE", long(40), testAccount, 0
 	change(in)
 	r := new(recorder)
-	conn, err := newConnection(t.Context(), in, r)
+	conn, err := newConnection(t.Context(), in, r, origin{})
 	require.NoError(t, err)
 	require.Empty(t, r.asked, "the account is known")
 	_, err = conn.iam.ListUsers(t.Context(), &iam.ListUsersInput{})
 	require.ErrorContains(t, err, "nobody is there")
-	_, err = identify(t.Context(), in, r)
+	_, err = identify(t.Context(), in, r, origin{})
 	require.ErrorContains(t, err, "nobody is there")
 	require.Len(t, r.asked, 2)
 	return r.asked[0], r.asked[1]

@@ -167,7 +167,7 @@ func TestCredsSurvivesAnAnswerWithoutContent(t *testing.T) {
 			t.Cleanup(proxy.Close)
 			conn, err := newConnection(t.Context(), &integration{
 				AccessKey: "AKIAIOSFODNN7EXAMPLE", SecretKey: "secret", AccountID: testAccount, IAMEndpoint: proxy.URL,
-			}, newHTTPClient())
+			}, newHTTPClient(), origin{})
 			require.NoError(t, err)
 			c := &creation{conn: conn, role: newRole("app"), user: &issuedUser{Username: "someone", Path: testPath}}
 			if action == "CreateUser" {
@@ -398,7 +398,7 @@ func TestAHangingVerificationHoldsUpNoOtherIntegration(t *testing.T) {
 		hanging <- err
 	}()
 	<-reached
-	e.write("config/b", e.connection(e.key))
+	e.write("config/b", e.connection(e.anotherKey(corePolicy)))
 	letGo()
 	require.NoError(t, <-hanging)
 }

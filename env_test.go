@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"flag"
 	"maps"
@@ -126,6 +127,13 @@ func (e *env) connection(key awsfake.Credentials) map[string]any {
 		"access_key": key.AccessKeyID, "secret_key": key.SecretAccessKey,
 		"iam_endpoint": e.url, "sts_endpoint": e.url, "max_retries": 1,
 	}
+}
+
+// anotherKey is of another user of the account, with the policy: no two integrations
+// have the same key.
+func (e *env) anotherKey(policy string) awsfake.Credentials {
+	_, key := e.acct.AddUser("/", "integration-"+rand.Text(), policy)
+	return key
 }
 
 // advance moves Vault's clock and AWS's.

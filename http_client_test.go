@@ -96,7 +96,7 @@ func TestIntegrationsShareConnections(t *testing.T) {
 	e, d := newWatchedEnv(t)
 	for i := range integrations {
 		name := fmt.Sprintf("i%d", i)
-		e.write("config/"+name, e.connection(e.key))
+		e.write("config/"+name, e.connection(e.anotherKey(corePolicy)))
 		e.write("roles/"+name, map[string]any{"integration": name, "policy_document": testPolicy})
 		require.NoError(t, e.revoke(e.issue(name, nil)))
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/hashicorp/vault/sdk/helper/pluginidentityutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -51,6 +52,9 @@ type integration struct {
 	RoleARN     string `json:"role_arn"`
 	ExternalID  string `json:"external_id"`
 	SessionName string `json:"session_name"`
+	// SourceIntegration is the integration whose identity it borrows; see borrow.
+	SourceIntegration string `json:"source_integration,omitempty"`
+	pluginidentityutil.PluginIdentityTokenParams
 
 	Region      string `json:"region"`
 	IAMEndpoint string `json:"iam_endpoint"`
@@ -67,8 +71,17 @@ type integration struct {
 	Partition string `json:"partition"`
 	// VerifiedAt is when that was, by Vault's clock.
 	VerifiedAt time.Time `json:"verified_at,omitzero"`
+	// VerifiedSource is the IdentityRevision that the source had then.
+	VerifiedSource string `json:"verified_source,omitempty"`
+	// IdentityRevision is another with every write that may have it reach AWS as
+	// somebody else, or in another way. A rotation of its key leaves it.
+	IdentityRevision string `json:"identity_revision,omitempty"`
 
 	Rotation rotation `json:"rotation,omitzero"` // of AccessKey
+
+	// source is the SourceIntegration as it was when this one was read; nil
+	// without one, and where there is none that can be read.
+	source *integration
 }
 
 func newIntegration(name string) *integration {
@@ -80,6 +93,9 @@ func (in *integration) clone() *integration {
 	copied := *in
 	if before := in.Rotation.Journal.Forsaken; before != nil {
 		copied.Rotation.Journal.Forsaken = before.clone()
+	}
+	if in.source != nil {
+		copied.source = in.source.clone()
 	}
 	return &copied
 }
@@ -94,10 +110,10 @@ func (in *integration) sessionName() string {
 	return defaultSession
 }
 
-// usesDefaultChainAlone says whether the account can change without a write to
-// the integration: a key and a role belong to one account for ever, but not
-// what the server's environment provides.
-func (in *integration) usesDefaultChainAlone() bool {
+// accountMayDiffer says whether the account can change without a write to the
+// integration: a key and a role belong to one account for ever, but not what the
+// server's environment provides, nor what another integration lends.
+func (in *integration) accountMayDiffer() bool {
 	return in.AccessKey == "" && in.RoleARN == ""
 }
 
@@ -106,7 +122,24 @@ func (in *integration) connectsAs(other *integration) bool {
 	return in.AccessKey == other.AccessKey && in.SecretKey == other.SecretKey &&
 		in.RoleARN == other.RoleARN && in.ExternalID == other.ExternalID && in.SessionName == other.SessionName &&
 		in.Region == other.Region && in.IAMEndpoint == other.IAMEndpoint && in.STSEndpoint == other.STSEndpoint &&
-		in.CAPEM == other.CAPEM
+		in.CAPEM == other.CAPEM && in.IdentityTokenAudience == other.IdentityTokenAudience && in.borrowsAs(other)
+}
+
+// identity is who AWS said the integration is, as far as that is known.
+func (in *integration) identity() callerIdentity {
+	return callerIdentity{in.AccountID, in.CallerARN, in.Partition}
+}
+
+// forgetIdentity is for an integration that reaches AWS in another way than when it
+// was verified. Without a role it is who its source is.
+func (in *integration) forgetIdentity() {
+	in.AccountID, in.CallerARN, in.Partition, in.VerifiedAt, in.VerifiedSource = "", "", "", time.Time{}, ""
+}
+
+// verified says whether AWS has let in the credentials as they are, and named who
+// they belong to.
+func (in *integration) verified() bool {
+	return in.CallerARN != "" && (in.SourceIntegration == "" || !in.VerifiedAt.IsZero())
 }
 
 // setIdentity records who AWS says the integration is, and refuses a caller
@@ -129,6 +162,8 @@ func (in *integration) validate() error {
 	return errors.Join(
 		in.validateKey(),
 		in.validateAssumedRole(),
+		in.validateSource(),
+		in.validateFederation(),
 		in.validateRotation(),
 		matches(fieldRegion, in.Region, regionRegexp, "an AWS region such as us-east-1"),
 		validateEndpoint(fieldIAMEndpoint, in.IAMEndpoint),
@@ -265,7 +300,8 @@ var (
 // errDamagedIntegration says that an integration is there but cannot be read.
 var errDamagedIntegration = errors.New("the integration is damaged: write it again, whole")
 
-func getIntegration(ctx context.Context, s logical.Storage, name string) (*integration, error) {
+// loadIntegration returns the integration as it is stored, to be stored again.
+func loadIntegration(ctx context.Context, s logical.Storage, name string) (*integration, error) {
 	entry, err := s.Get(ctx, integrationPrefix+name)
 	if err != nil {
 		return nil, fmt.Errorf("reading integration %q: %w", name, err)

@@ -4,32 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// checkDependents checks what was made with the integration as it was against
-// what it is to be, where it matters: users are read one by one.
-func checkDependents(ctx context.Context, s logical.Storage, old, in *integration) error {
-	moves := in.AccountID != old.AccountID || in.AccountID == "" && !in.connectsAs(old)
-	if moves || in.Partition != old.Partition || in.UserPath != old.UserPath || in.UsernameTemplate != old.UsernameTemplate {
-		if err := checkRoles(ctx, s, in); err != nil {
+// integrationChange is an integration as it was and as it is to be, by a write of
+// its own or of its source.
+type integrationChange struct{ before, after *integration }
+
+// moves says whether users that were made before may be out of reach after.
+func (c integrationChange) moves() bool {
+	return c.after.AccountID != c.before.AccountID || c.after.AccountID == "" && !c.after.connectsAs(c.before)
+}
+
+// checkDependents checks what was made with the integrations as they were against
+// what they are to be, where it matters: users are read one by one.
+func checkDependents(ctx context.Context, s logical.Storage, changes ...integrationChange) error {
+	changed, moved := make(map[string]*integration), make(map[string]*integration)
+	for _, c := range changes {
+		if c.moves() {
+			moved[c.after.Name] = c.after
+		}
+		if c.moves() || c.after.Partition != c.before.Partition || c.after.UserPath != c.before.UserPath || c.after.UsernameTemplate != c.before.UsernameTemplate {
+			changed[c.after.Name] = c.after
+		}
+	}
+	if len(changed) > 0 {
+		if err := checkRoles(ctx, s, changed); err != nil {
 			return err
 		}
 	}
-	if moves {
-		return checkAccountOfUsers(ctx, s, in)
+	if len(moved) > 0 {
+		return checkAccountOfUsers(ctx, s, moved)
 	}
 	return nil
 }
 
-// checkRoles refuses what a role that uses the integration could not live with.
-func checkRoles(ctx context.Context, s logical.Storage, in *integration) error {
+// checkRoles refuses what a role that uses one of the integrations could not live with.
+func checkRoles(ctx context.Context, s logical.Storage, changed map[string]*integration) error {
 	var names []string
 	var reason error
 	err := eachRole(ctx, s, func(r *role) {
-		if r.Integration != in.Name {
+		in := changed[r.Integration]
+		if in == nil {
 			return
 		}
 		if err := r.validate(in); err != nil {
@@ -45,25 +65,29 @@ func checkRoles(ctx context.Context, s logical.Storage, in *integration) error {
 
 // checkAccountOfUsers refuses to re-point an integration while users that it
 // made may exist: nothing could delete them any more.
-func checkAccountOfUsers(ctx context.Context, s logical.Storage, in *integration) error {
-	var elsewhere []string
+func checkAccountOfUsers(ctx context.Context, s logical.Storage, moved map[string]*integration) error {
+	elsewhere := make(map[string][]string) // by integration
 	err := eachUser(ctx, s, func(u *userRecord) {
-		if u.Integration == in.Name && u.AccountID != in.AccountID {
-			elsewhere = append(elsewhere, u.Username)
+		if in := moved[u.Integration]; in != nil && u.AccountID != in.AccountID {
+			elsewhere[in.Name] = append(elsewhere[in.Name], u.Username)
 		}
 	})
-	switch {
-	case err != nil || len(elsewhere) == 0:
+	if err != nil || len(elsewhere) == 0 {
 		return err
-	case in.AccountID == "":
-		return refuse("integration %q has issued users (%s), so that its account must not change unseen: write it with %s=true", in.Name, some(elsewhere), fieldVerifyConnection)
 	}
-	return refuse("integration %q cannot move to account %s while users it made elsewhere exist (%s): revoke their leases first, or connect the account under another name", in.Name, in.AccountID, some(elsewhere))
+	name := slices.Min(slices.Collect(maps.Keys(elsewhere))) // one at a time
+	users := some(elsewhere[name])
+	if moved[name].AccountID == "" {
+		return refuse("integration %q has issued users (%s), so that its account must not change unseen: write it with %s=true", name, users, fieldVerifyConnection)
+	}
+	return refuse("integration %q cannot move to account %s while users it made elsewhere exist (%s): revoke their leases first, or connect the account under another name",
+		name, moved[name].AccountID, users)
 }
 
 func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name string) error {
 	var roles, users []string
-	err := errors.Join(
+	borrowers, err := borrowersOf(ctx, s, name)
+	err = errors.Join(err,
 		eachRole(ctx, s, func(r *role) {
 			if r.Integration == name {
 				roles = append(roles, r.Name)
@@ -77,6 +101,8 @@ func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name
 	switch {
 	case err != nil:
 		return err
+	case len(borrowers) > 0:
+		return refuse("integration(s) %s borrow the identity of %q: delete them or give them another %s first", some(namesOf(borrowers)), name, fieldSourceIntegration)
 	case len(roles) > 0:
 		return refuse("integration %q is used by role(s) %s: delete them or give them another integration first", name, some(roles))
 	case b.tidies.busy(name):

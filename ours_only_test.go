@@ -224,7 +224,7 @@ func TestSeveralIntegrationsOfOneAccount(t *testing.T) {
 	require.Equal(t, kept, found)
 	require.NoError(t, e.revoke(leases["rekeyed"]))
 	require.NoError(t, e.revoke(leases["kept"]))
-	e.write("config/broken", e.connection(key))
+	e.write("config/broken", e.connection(e.anotherKey(corePolicy)))
 	e.finish()
 	require.Empty(t, e.records())
 	_, left := e.acct.User(leases["broken"].username())

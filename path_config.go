@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/helper/pluginidentityutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -43,22 +44,28 @@ const (
 )
 
 func integrationFields() map[string]*framework.FieldSchema {
-	return map[string]*framework.FieldSchema{
-		fieldAccessKey:        {Type: framework.TypeString, Description: "Access key id of the integration's IAM user. With secret_key, or neither to use the AWS SDK's default credentials of the Vault server."},
-		fieldSecretKey:        {Type: framework.TypeString, Description: "Secret access key of the integration's IAM user. Never shown.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
-		fieldRoleARN:          {Type: framework.TypeString, Description: "IAM role to assume on top of the credentials, as for another account."},
-		fieldExternalID:       {Type: framework.TypeString, Description: "External id that the role's trust policy asks for."},
-		fieldSessionName:      {Type: framework.TypeString, Description: "Name of the assumed role's sessions. Default: " + defaultSession + "."},
-		fieldRegion:           {Type: framework.TypeString, Description: "AWS region; decides the partition and the STS endpoint. Default: the environment's where the default credentials are used, else " + defaultRegion + "."},
-		fieldIAMEndpoint:      {Type: framework.TypeString, Description: "URL of IAM, where it is not the partition's public one."},
-		fieldSTSEndpoint:      {Type: framework.TypeString, Description: "URL of STS, where it is not the region's public one."},
-		fieldCAPEM:            {Type: framework.TypeString, Description: "Certificates of the CAs, in PEM, that IAM's and STS's servers must have theirs from, where they are not public ones: trusted for this integration only, and no others."},
-		fieldMaxRetries:       {Type: framework.TypeInt, Default: -1, Description: fmt.Sprintf("How often a call to AWS that was throttled or lost is tried again. -1: the default of %d.", defaultRetries)},
-		fieldUserPath:         {Type: framework.TypeString, Default: defaultUserPath, Description: "IAM path of the users that are made. The mount's own segment is appended."},
-		fieldUsernameTemplate: {Type: framework.TypeString, Description: "Template of the users' names; .RoleName and the functions of Vault's username templating are at hand. Must be random. Default: " + defaultUsernameTemplate},
-		fieldRotationPeriod:   {Type: framework.TypeDurationSecond, Description: "How often the engine replaces the access key by itself, as with rotate-root; at least an hour. 0, the default: never."},
-		fieldVerifyConnection: {Type: framework.TypeBool, Default: true, Description: "Ask AWS who the credentials belong to before storing them, and refuse what AWS refuses."},
+	fields := map[string]*framework.FieldSchema{
+		fieldAccessKey:         {Type: framework.TypeString, Description: "Access key id of the integration's IAM user. With secret_key, or neither to use the AWS SDK's default credentials of the Vault server."},
+		fieldSecretKey:         {Type: framework.TypeString, Description: "Secret access key of the integration's IAM user. Never shown.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		fieldRoleARN:           {Type: framework.TypeString, Description: "IAM role to assume on top of the credentials, as for another account."},
+		fieldExternalID:        {Type: framework.TypeString, Description: "External id that the role's trust policy asks for."},
+		fieldSessionName:       {Type: framework.TypeString, Description: "Name of the assumed role's sessions. Default: " + defaultSession + "."},
+		fieldSourceIntegration: {Type: framework.TypeString, Description: "Integration whose identity is borrowed, its role_arn included, in place of credentials of one's own."},
+		fieldRegion:            {Type: framework.TypeString, Description: "AWS region; decides the partition and the STS endpoint. Default: that of source_integration, or the environment's where the default credentials are used, else " + defaultRegion + "."},
+		fieldIAMEndpoint:       {Type: framework.TypeString, Description: "URL of IAM, where it is not the partition's public one."},
+		fieldSTSEndpoint:       {Type: framework.TypeString, Description: "URL of STS, where it is not the region's public one."},
+		fieldCAPEM:             {Type: framework.TypeString, Description: "Certificates of the CAs, in PEM, that IAM's and STS's servers must have theirs from, where they are not public ones: trusted for this integration only, and no others."},
+		fieldMaxRetries:        {Type: framework.TypeInt, Default: -1, Description: fmt.Sprintf("How often a call to AWS that was throttled or lost is tried again. -1: the default of %d.", defaultRetries)},
+		fieldUserPath:          {Type: framework.TypeString, Default: defaultUserPath, Description: "IAM path of the users that are made. The mount's own segment is appended."},
+		fieldUsernameTemplate:  {Type: framework.TypeString, Description: "Template of the users' names; .RoleName and the functions of Vault's username templating are at hand. Must be random. Default: " + defaultUsernameTemplate},
+		fieldRotationPeriod:    {Type: framework.TypeDurationSecond, Description: "How often the engine replaces the access key by itself, as with rotate-root; at least an hour. 0, the default: never."},
+		fieldVerifyConnection:  {Type: framework.TypeBool, Default: true, Description: "Ask AWS who the credentials belong to before storing them, and refuse what AWS refuses."},
 	}
+	pluginidentityutil.AddPluginIdentityTokenFields(fields)
+	fields[fieldIdentityTokenAudience].Description = "Audience of the identity tokens that Vault mints for this mount, to be exchanged for sessions of role_arn: workload identity federation, with Vault Enterprise, in place of a key."
+	ttl := fields[fieldIdentityTokenTTL]
+	ttl.Default, ttl.Description = nil, fmt.Sprintf("How long such a token is valid. 0, the default: %s.", defaultTokenTTL)
+	return fields
 }
 
 func integrationResponseFields() map[string]*framework.FieldSchema {
@@ -160,30 +167,33 @@ func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *
 	if err != nil || in == nil {
 		return nil, err
 	}
-	return &logical.Response{Data: map[string]any{
-		fieldAccessKey:        in.AccessKey,
-		fieldRoleARN:          in.RoleARN,
-		fieldExternalID:       in.ExternalID,
-		fieldSessionName:      in.SessionName,
-		fieldRegion:           in.Region,
-		fieldIAMEndpoint:      in.IAMEndpoint,
-		fieldSTSEndpoint:      in.STSEndpoint,
-		fieldCAPEM:            in.CAPEM,
-		fieldMaxRetries:       in.MaxRetries,
-		fieldUserPath:         in.UserPath,
-		fieldUsernameTemplate: in.UsernameTemplate,
-		fieldAccountID:        in.AccountID,
-		fieldCallerARN:        in.CallerARN,
-		fieldPartition:        in.Partition,
-		fieldVerified:         in.CallerARN != "",
-		fieldVerifiedAt:       timestamp(in.VerifiedAt),
-		fieldIssuedUserPath:   in.UserPath + b.mountSegment + "/",
+	data := map[string]any{
+		fieldAccessKey:         in.AccessKey,
+		fieldRoleARN:           in.RoleARN,
+		fieldExternalID:        in.ExternalID,
+		fieldSessionName:       in.SessionName,
+		fieldSourceIntegration: in.SourceIntegration,
+		fieldRegion:            in.Region,
+		fieldIAMEndpoint:       in.IAMEndpoint,
+		fieldSTSEndpoint:       in.STSEndpoint,
+		fieldCAPEM:             in.CAPEM,
+		fieldMaxRetries:        in.MaxRetries,
+		fieldUserPath:          in.UserPath,
+		fieldUsernameTemplate:  in.UsernameTemplate,
+		fieldAccountID:         in.AccountID,
+		fieldCallerARN:         in.CallerARN,
+		fieldPartition:         in.Partition,
+		fieldVerified:          in.verified(),
+		fieldVerifiedAt:        timestamp(in.VerifiedAt),
+		fieldIssuedUserPath:    in.UserPath + b.mountSegment + "/",
 
 		fieldRotationPeriod:    int64(in.Rotation.Period.Seconds()),
 		fieldLastRotation:      timestamp(in.Rotation.Last),
 		fieldNextRotation:      timestamp(in.Rotation.next()),
 		fieldLastRotationError: in.Rotation.lastError(),
-	}}, nil
+	}
+	in.PopulatePluginIdentityTokenData(data)
+	return &logical.Response{Data: data}, nil
 }
 
 func (in *integration) update(d *framework.FieldData) {
@@ -192,6 +202,9 @@ func (in *integration) update(d *framework.FieldData) {
 	setField(d, fieldRoleARN, &in.RoleARN)
 	setField(d, fieldExternalID, &in.ExternalID)
 	setField(d, fieldSessionName, &in.SessionName)
+	setField(d, fieldSourceIntegration, &in.SourceIntegration)
+	setField(d, fieldIdentityTokenAudience, &in.IdentityTokenAudience)
+	setDuration(d, fieldIdentityTokenTTL, &in.IdentityTokenTTL)
 	setField(d, fieldRegion, &in.Region)
 	setField(d, fieldIAMEndpoint, &in.IAMEndpoint)
 	setField(d, fieldSTSEndpoint, &in.STSEndpoint)
@@ -230,55 +243,94 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	if err := in.validate(); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
-	reconnects := old == nil || !in.connectsAs(old)
-	if reconnects {
-		in.AccountID, in.CallerARN, in.Partition, in.VerifiedAt = "", "", "", time.Time{}
+	if err := in.resolve(func(name string) (*integration, error) { return loadIntegration(ctx, req.Storage, name) }); err != nil {
+		return nil, err
+	}
+	if err := in.mayBorrow(); err != nil {
+		return logical.ErrorResponse(err.Error()), nil
+	}
+	if old == nil || !in.connectsAs(old) {
+		in.forgetIdentity()
 	}
 	if d.Get(fieldVerifyConnection).(bool) {
-		identity, err := b.verify(ctx, in)
-		if err != nil {
-			return awsFailure(fmt.Sprintf("integration %q was not stored: it could not be verified", name), err)
-		}
-		if err := in.setIdentity(identity); err != nil {
-			return logical.ErrorResponse(err.Error()), nil
-		}
-		in.VerifiedAt = b.now()
+		err = b.verify(ctx, req.Storage, in)
+	} else {
+		err = b.tryMinting(ctx, in)
 	}
-	if err := b.replaceIntegration(ctx, req.Storage, old, in); err != nil {
+	if err != nil {
+		return awsFailure(fmt.Sprintf("integration %q was not stored: it could not be verified", name), err)
+	}
+	resp, err := b.replaceIntegration(ctx, req.Storage, old, in)
+	if err != nil {
 		return storedOrRefused(err)
 	}
 	b.reaper.spawn(func() { b.reaper.hasten(req.Storage, name) })
-	return nil, nil
+	return resp, nil
 }
 
-func (b *backend) verify(ctx context.Context, in *integration) (callerIdentity, error) {
+// verify asks AWS who the integration is, and takes note of the answer.
+func (b *backend) verify(ctx context.Context, s logical.Storage, in *integration) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
+	from, err := b.originOf(ctx, s, in)
+	if err != nil {
+		return err
+	}
 	hasty := *in
 	hasty.MaxRetries = verifyRetries
-	return identify(ctx, &hasty, b.httpClients.of(in))
+	identity, err := identify(ctx, &hasty, b.httpClients.of(in), from)
+	if err != nil {
+		return err
+	}
+	if err := in.setIdentity(identity); err != nil {
+		return err
+	}
+	in.VerifiedAt = b.now()
+	if from.lender != nil {
+		in.VerifiedSource = from.lender.identityRevision
+	}
+	return nil
 }
 
-// replaceIntegration stores the integration unless roles or records stand
-// against it. It excludes the making of users, whose records name the account.
-func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, old, in *integration) error {
+// replaceIntegration stores the integration unless other integrations, roles or
+// records stand against it. It excludes the making of users, whose records name the
+// account, and other writers of integrations: what is checked stays so.
+func (b *backend) replaceIntegration(ctx context.Context, s logical.Storage, old, in *integration) (*logical.Response, error) {
 	b.integrations.Lock()
 	defer b.integrations.Unlock()
+	if err := in.checkSource(ctx, s); err != nil {
+		return nil, err
+	}
 	if in.CallerARN != "" {
 		// user_path may have changed without a new verification.
-		if err := in.setIdentity(callerIdentity{in.AccountID, in.CallerARN, in.Partition}); err != nil {
-			return err
+		if err := in.setIdentity(in.identity()); err != nil {
+			return nil, err
 		}
 	}
+	if err := refuseKeyOfAnother(ctx, s, old, in); err != nil {
+		return nil, err
+	}
+	if old == nil || !in.connectsAs(old) || old.AccountID != "" && in.AccountID != old.AccountID {
+		in.IdentityRevision = rand.Text()
+	}
+	changes, err := checkBorrowers(ctx, s, old, in)
+	if err != nil {
+		return nil, err
+	}
+	resp := borrowersUnverified(changes)
 	if old != nil {
-		if err := errors.Join(b.refuseDoomedKey(old, in), checkDependents(ctx, s, old, in)); err != nil {
-			return err
+		if err := b.refuseDoomedKey(old, in); err != nil {
+			return nil, err
 		}
+		changes = append(changes, integrationChange{old, in})
+	}
+	if err := checkDependents(ctx, s, changes...); err != nil {
+		return nil, err
 	}
 	in.Revision = rand.Text()
 	in.Rotation.rewritten(in, old, b.now())
 	defer b.rotations.schedule(in.Name, b.now()) // it is read again by the next pass
-	return b.putIntegration(ctx, s, in)
+	return resp, b.putIntegration(ctx, s, in)
 }
 
 func (b *backend) integrationDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

@@ -22,7 +22,7 @@ func TestIntegrationShowsAllButTheSecret(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), verifiedAt, time.Minute)
 	require.Equal(t, map[string]any{
-		"access_key": e.key.AccessKeyID, "role_arn": "", "external_id": "", "session_name": "",
+		"access_key": e.key.AccessKeyID, "role_arn": "", "external_id": "", "session_name": "", "source_integration": "", "identity_token_audience": "", "identity_token_ttl": int64(0),
 		"region": "", "iam_endpoint": e.url, "sts_endpoint": e.url, "ca_pem": "", "max_retries": 1,
 		"user_path": "/vault/", "issued_user_path": testPath, "username_template": "",
 		"account_id": testAccount, "caller_arn": "arn:aws:iam::111122223333:user/vault-integration", "partition": "aws",
@@ -66,7 +66,7 @@ func TestIntegrationUpdateKeepsWhatItDoesNotMention(t *testing.T) {
 
 func TestIntegrationList(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.write("config/b.c_d-1", e.connection(e.key))
+	e.write("config/b.c_d-1", e.connection(e.anotherKey(corePolicy)))
 	require.Equal(t, []string{"b.c_d-1", "default"}, e.must(logical.ListOperation, "config/", nil).Data["keys"])
 }
 
@@ -126,7 +126,8 @@ func TestUnverifiedIntegration(t *testing.T) {
 		return changed(e.connection(key), map[string]any{"verify_connection": false})
 	}
 	e.aws.ResetCalls()
-	e.write("config/b", unverified(e.key))
+	first := e.anotherKey(corePolicy)
+	e.write("config/b", unverified(first))
 	require.Empty(t, e.aws.Calls())
 	require.Empty(t, e.read("config/b")["account_id"])
 	e.write("roles/b", map[string]any{"integration": "b", "policy_document": testPolicy})
@@ -137,11 +138,11 @@ func TestUnverifiedIntegration(t *testing.T) {
 	e.refused(logical.UpdateOperation, "config/b", e.connection(other), "cannot move to account 444455556666")
 	e.write("config/b", map[string]any{"max_retries": 2, "verify_connection": false})
 	require.Empty(t, e.read("config/b")["account_id"])
-	e.write("config/b", e.connection(e.key))
+	e.write("config/b", e.connection(first))
 	require.Equal(t, testAccount, e.read("config/b")["account_id"])
 	e.write("config/b", map[string]any{"max_retries": 3, "verify_connection": false})
 	require.Equal(t, testAccount, e.read("config/b")["account_id"], "nothing that decides the account has changed")
-	e.refused(logical.UpdateOperation, "config/b", changed(unverified(e.key), map[string]any{"region": "us-west-2"}), "must not change unseen")
+	e.refused(logical.UpdateOperation, "config/b", changed(unverified(first), map[string]any{"region": "us-west-2"}), "must not change unseen")
 }
 
 // Where another attempt can help the answer is a 502, which Vault's client
@@ -225,7 +226,7 @@ func TestStorageFailuresOfWrites(t *testing.T) {
 		for step := range strings.SplitSeq(c.storage, ", ") {
 			t.Run(name+": "+step, func(t *testing.T) {
 				e := newEnv(t, corePolicy)
-				e.write("config/b", e.connection(e.key))
+				e.write("config/b", e.connection(e.anotherKey(corePolicy)))
 				before := e.dump(t)
 				failed := false
 				e.storage.on(func(op, key string) (bool, error) {
@@ -297,13 +298,15 @@ func TestDeletedIntegrationsConnectionIsNotUsedByTheNext(t *testing.T) {
 // being issued: for the race detector, and to find deadlocks.
 func TestConcurrentWrites(t *testing.T) {
 	e := newEnv(t, corePolicy)
+	shared := e.anotherKey(corePolicy)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			own := fmt.Sprintf("c%d", i)
+			key := e.anotherKey(corePolicy)
 			for range 5 {
-				e.write("config/"+own, e.connection(e.key))
-				e.write("config/shared", e.connection(e.key))
+				e.write("config/"+own, e.connection(key))
+				e.write("config/shared", e.connection(shared))
 				e.write("roles/"+own, map[string]any{"integration": own, "policy_document": testPolicy})
 				e.write("roles/shared", map[string]any{"integration": "shared", "policy_document": testPolicy})
 				e.must(logical.ListOperation, "roles/", nil)

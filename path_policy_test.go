@@ -79,7 +79,7 @@ func TestPolicyFollowsRoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t, corePolicy)
-			e.write("config/b", e.connection(e.key))
+			e.write("config/b", e.connection(e.anotherKey(corePolicy)))
 			e.must(logical.DeleteOperation, "roles/app", nil)
 			for i, role := range c.roles {
 				e.write(fmt.Sprintf("roles/r%d", i), changed(map[string]any{"policy_document": testPolicy}, role))

@@ -23,7 +23,7 @@ func TestRoleDefaults(t *testing.T) {
 // Break it by starting from newRole whatever is stored.
 func TestRoleUpdateKeepsWhatItDoesNotMention(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.write("config/b", e.connection(e.key))
+	e.write("config/b", e.connection(e.anotherKey(corePolicy)))
 	full := map[string]any{
 		"integration": "b", "policy_document": testPolicy, "policy_arns": []string{testPolicyARN + "a", testPolicyARN + "b"}, "iam_groups": []string{"g"},
 		"permissions_boundary_arn": testPolicyARN + "c", "iam_tags": map[string]string{"k": "v"}, "user_path": "/vault/deep/",
@@ -83,7 +83,7 @@ func TestRoleWarnings(t *testing.T) {
 // rules alone.
 func TestRoleOfAnUnverifiedIntegration(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.write("config/b", changed(e.connection(e.key), map[string]any{"verify_connection": false}))
+	e.write("config/b", changed(e.connection(e.anotherKey(corePolicy)), map[string]any{"verify_connection": false}))
 	e.write("roles/b", map[string]any{"integration": "b", "policy_arns": "arn:aws-cn:iam::999999999999:policy/a"})
 	e.refused(logical.UpdateOperation, "roles/b", map[string]any{"policy_arns": "arn:aws-cn:iam::99999999999:policy/a"}, "policy_arns", "12 digits")
 }

@@ -79,7 +79,7 @@ func TestTidyIsCancelledAfterAFailover(t *testing.T) {
 // Break it by returning the error of a damaged run in tidies.resume.
 func TestADamagedTidyHurtsOnlyItself(t *testing.T) {
 	e := newEnv(t, listingPolicy)
-	e.write("config/aaa", e.connection(e.key))
+	e.write("config/aaa", e.connection(e.anotherKey(listingPolicy)))
 	release := e.held()
 	e.b.reaper.end()
 	release()

@@ -58,7 +58,7 @@ var forReal = map[string]any{"dry_run": false, "safety_buffer": 0}
 // skipping the records in tidying.tidy, or the segment in tidying.list.
 func TestTidyAfterARestoredSnapshot(t *testing.T) {
 	e := newEnv(t, listingPolicy)
-	e.write("config/second", e.connection(e.key))
+	e.write("config/second", e.connection(e.anotherKey(listingPolicy)))
 	e.write("roles/other", map[string]any{"policy_document": testPolicy, "integration": "second"})
 	kept, gone, other := e.issue("app", nil), e.issue("app", nil), e.issue("other", nil)
 	snapshot := e.snapshot()

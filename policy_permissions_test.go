@@ -306,7 +306,7 @@ func TestPermissionsWithinBoundaries(t *testing.T) {
 func TestPermissionsOfAnAssumedRole(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	other := e.aws.Account(otherAccount)
-	body := changed(e.connection(e.key), map[string]any{
+	body := changed(e.connection(e.anotherKey(corePolicy)), map[string]any{
 		"role_arn": "arn:aws:iam::" + otherAccount + ":role/vault", "verify_connection": false,
 	})
 	e.write("config/far", body)

@@ -29,7 +29,7 @@ func TestPoolFollowsItsRole(t *testing.T) {
 		"template": func(e *env) { e.write("roles/app", map[string]any{"username_template": "other-{{ random 20 }}"}) },
 		"path":     func(e *env) { e.write("roles/app", map[string]any{"user_path": "/vault/deep/"}) },
 		"integration": func(e *env) {
-			e.write("config/other", e.connection(e.key))
+			e.write("config/other", e.connection(e.anotherKey(corePolicy)))
 			e.write("roles/app", map[string]any{"integration": "other"})
 		},
 		"integration's template": func(e *env) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/hashicorp/vault/sdk/helper/pluginidentityutil"
 )
 
 const (
@@ -139,13 +140,19 @@ func (in *integration) as(key accessKey) *integration {
 	own := *in
 	own.AccessKey, own.SecretKey = key.ID, key.Secret
 	own.RoleARN, own.ExternalID, own.SessionName = "", "", ""
+	own.SourceIntegration, own.source = "", nil
+	own.PluginIdentityTokenParams = pluginidentityutil.PluginIdentityTokenParams{}
 	own.Rotation = rotation{}
 	return &own
 }
 
 // alsoRetried are codes that pass by themselves right after a switch: one of AWS's
-// servers may not know the new key yet although others have let it in.
+// servers may not know the new key yet although others have let it in. A borrowed key
+// is the source's.
 func (in *integration) alsoRetried() []string {
+	if in.source != nil {
+		return in.source.alsoRetried()
+	}
 	if in.Rotation.Journal.State == rotationRetiring {
 		return []string{codeInvalidClientTokenID}
 	}
@@ -175,6 +182,8 @@ func (in *integration) validateRotation() error {
 	switch period := in.Rotation.Period; {
 	case period == 0:
 		return nil
+	case in.SourceIntegration != "":
+		return refuse("%s goes with %s: the key is that of %s %q, which is where to rotate it", fieldRotationPeriod, fieldAccessKey, fieldSourceIntegration, in.SourceIntegration)
 	case !in.hasOwnKey():
 		return refuse("%s goes with %s: what gives this integration its credentials renews them itself", fieldRotationPeriod, fieldAccessKey)
 	case period < minRotationPeriod:

@@ -133,9 +133,15 @@ func (r *rotations) work(ctx context.Context, s logical.Storage, name string) {
 	}
 	r.note(in)
 	due := in.Rotation.due()
+	if due.IsZero() || b.now().Before(due) {
+		return
+	}
+	tidied, err := b.tidiedThrough(ctx, s, name)
 	switch {
-	case due.IsZero() || b.now().Before(due):
-	case in.Rotation.pending() && b.tidies.busy(name):
+	case err != nil:
+		b.reaper.complainOfStorage(err)
+		return
+	case in.Rotation.pending() && tidied != "":
 		// It may be at work with the old key.
 	case in.Rotation.pending():
 		err = b.finish(ctx, s, name)

@@ -30,7 +30,7 @@ type keyOwner struct {
 // ownerOf asks AWS whose the key is.
 func (b *backend) ownerOf(ctx context.Context, in *integration, key accessKey) (*keyOwner, error) {
 	own := in.as(key)
-	cfg, err := awsConfig(ctx, own, b.httpClients.of(own))
+	cfg, err := awsConfig(ctx, own, b.httpClients.of(own), origin{})
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (b *backend) ownerOf(ctx context.Context, in *integration, key accessKey) (
 	if !ok {
 		return nil, refuse("the key belongs to %s: only the key of an IAM user can be rotated", identity.ARN)
 	}
-	return &keyOwner{iam: own.connection(cfg, identity.AccountID).iam, arn: identity.ARN, name: name}, nil
+	return &keyOwner{iam: own.connection(cfg, identity).iam, arn: identity.ARN, name: name}, nil
 }
 
 // needs names the permission that is missing.

@@ -26,7 +26,7 @@ func (b *backend) changeRotation(ctx context.Context, s logical.Storage, name, i
 	writes := locksutil.LockForKey(b.integrationWrites, name)
 	writes.Lock()
 	defer writes.Unlock()
-	in, err := getIntegration(ctx, s, name)
+	in, err := loadIntegration(ctx, s, name)
 	if err != nil {
 		return nil, storageError{err}
 	}
@@ -88,15 +88,15 @@ func (b *backend) prepareRotation(ctx context.Context, s logical.Storage, name s
 		return nil, nil, storageError{err}
 	case in == nil:
 		return nil, nil, refuse("there is no integration %q: write %s%s", name, integrationPrefix, name)
+	case in.SourceIntegration != "":
+		return nil, nil, refuse("it borrows its key from integration %q: rotate that, which rotates it here too: write rotate-root/%s", in.SourceIntegration, in.SourceIntegration)
 	case !in.hasOwnKey():
 		return nil, nil, refuse("it has no %s: what gives it its credentials renews them itself", fieldAccessKey)
 	case in.Rotation.pending():
 		return nil, nil, refuse("the rotation before, begun %s, is not finished: its keys are looked at again after %s, and rotating is possible when that has succeeded",
 			timestamp(in.Rotation.Journal.Began), timestamp(in.Rotation.due()))
-	case b.tidies.busy(name):
-		return nil, nil, refuse("a tidy of it is running: wait for its end, or end it with tidy-cancel/%s", name)
 	}
-	if err := refuseSharedKey(ctx, s, in); err != nil {
+	if err := b.refuseInUse(ctx, s, in); err != nil {
 		return nil, nil, err
 	}
 	owner, err := b.ownerOf(ctx, in, in.key())
@@ -118,22 +118,22 @@ func (b *backend) prepareRotation(ctx context.Context, s logical.Storage, name s
 	return in, owner, nil
 }
 
-// refuseSharedKey refuses to rotate a key that other integrations have too: they
-// would be locked out.
-func refuseSharedKey(ctx context.Context, s logical.Storage, in *integration) error {
-	names, err := s.List(ctx, integrationPrefix)
+// refuseInUse refuses to rotate a key that is signed with for longer than the old one
+// is kept, or that other integrations have too: they would be locked out.
+func (b *backend) refuseInUse(ctx context.Context, s logical.Storage, in *integration) error {
+	tidied, err := b.tidiedThrough(ctx, s, in.Name)
 	if err != nil {
-		return storageError{fmt.Errorf("listing integrations: %w", err)}
+		return storageError{err}
 	}
-	for _, name := range names {
-		other, err := getIntegration(ctx, s, name)
-		switch {
-		case errors.Is(err, errDamagedIntegration):
-		case err != nil:
-			return storageError{err}
-		case other != nil && name != in.Name && other.AccessKey == in.AccessKey:
-			return refuse("integration %q has the same key, and would be locked out: give each a user of its own", name)
-		}
+	if tidied != "" {
+		return refuse("a tidy of integration %q is running: wait for its end, or end it with tidy-cancel/%s", tidied, tidied)
+	}
+	holder, err := otherHolder(ctx, s, in)
+	if err != nil {
+		return storageError{err}
+	}
+	if holder != "" {
+		return refuse("integration %q has the same key, and would be locked out: give it %s=%s instead", holder, fieldSourceIntegration, in.Name)
 	}
 	return nil
 }

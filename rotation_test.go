@@ -146,8 +146,10 @@ func TestRotationIsRefused(t *testing.T) {
 	})
 	t.Run("with a key of two integrations", func(t *testing.T) {
 		e := newEnv(t, rotatingPolicy)
-		e.write("config/twin", e.connection(e.key))
-		e.refused(logical.UpdateOperation, "rotate-root", nil, `"twin" has the same key`)
+		twin := e.integration() // of a version that stored a key twice
+		twin.Name = "twin"
+		require.NoError(t, e.b.putIntegration(t.Context(), e.storage, twin))
+		e.refused(logical.UpdateOperation, "rotate-root", nil, `"twin" has the same key`, "source_integration=default")
 	})
 }
 

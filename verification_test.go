@@ -48,6 +48,10 @@ func TestVerifiedIsWhatIsStored(t *testing.T) {
 	require.NotEmpty(t, e.read("config")["verified_at"])
 }
 
+func corePolicyIn(partition string) string {
+	return strings.ReplaceAll(corePolicy, "arn:aws:", "arn:"+partition+":")
+}
+
 // A role is refused that names what the integration's partition does not have,
 // wherever it names it; and so is an integration that turns out to be of another
 // partition than its roles. Break it by leaving one of the checks out of
@@ -55,10 +59,11 @@ func TestVerifiedIsWhatIsStored(t *testing.T) {
 func TestRolesOfAnotherPartitionAreRefused(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	china := e.aws.AccountIn("aws-cn", otherAccount)
-	_, key := china.AddUser("/", "vault-integration", strings.ReplaceAll(corePolicy, "arn:aws:", "arn:aws-cn:"))
+	_, key := china.AddUser("/", "vault-integration", corePolicyIn("aws-cn"))
 	connection := changed(e.connection(key), map[string]any{"region": "cn-north-1"})
 	e.write("config/cn", connection)
-	e.write("config/unseen", changed(connection, map[string]any{"verify_connection": false}))
+	_, other := china.AddUser("/", "unseen", corePolicyIn("aws-cn"))
+	e.write("config/unseen", changed(e.connection(other), map[string]any{"region": "cn-north-1", "verify_connection": false}))
 	policy := func(element, resource string) string {
 		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","` + element + `":"` + resource + `"}]}`
 	}
