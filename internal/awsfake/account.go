@@ -17,7 +17,9 @@ type Account struct {
 	roles    map[string]*role
 	policies map[string]*managedPolicy // by ARN, AWS's own included
 	mfa      map[string]*mfaDevice     // by serial number
-	bucket   bucket
+
+	providers map[string]*OIDCProvider // by issuer
+	bucket    bucket
 }
 
 // Credentials sign requests. SessionToken is empty for long-term keys.
@@ -56,7 +58,7 @@ func (a *AWS) AccountIn(partition, id string) *Account {
 	acct := &Account{
 		aws: a, id: id, partition: partition,
 		users: map[string]*user{}, groups: map[string]*group{}, roles: map[string]*role{},
-		policies: map[string]*managedPolicy{}, mfa: map[string]*mfaDevice{},
+		policies: map[string]*managedPolicy{}, mfa: map[string]*mfaDevice{}, providers: map[string]*OIDCProvider{},
 	}
 	acct.addAWSPolicies()
 	root := a.newKey("AKIA", &principal{acct: acct}, a.now())

@@ -71,11 +71,16 @@ var iamActions = map[string]action{
 }
 
 // stsActions are beyond identity policies, but for AssumeRole, which asks the role's trust policy too.
+// AssumeRoleWithWebIdentity asks that alone.
 var stsActions = map[string]action{
 	"GetCallerIdentity": {do: getCallerIdentity},
 	"GetSessionToken":   {do: getSessionToken},
 	"AssumeRole":        {do: assumeRole, required: []string{"RoleArn", "RoleSessionName"}},
+	webIdentity:         {do: assumeRoleWithWebIdentity, required: []string{"RoleArn", "RoleSessionName", "WebIdentityToken"}},
 }
+
+// webIdentity is the one action that is answered whoever asks, and whose signature is not looked at.
+const webIdentity = "AssumeRoleWithWebIdentity"
 
 // notInChina are calls that answer InvalidAction there, since CodeCommit does not exist in China.
 var notInChina = map[string]bool{"UploadSSHPublicKey": true, "ListSSHPublicKeys": true, "DeleteSSHPublicKey": true}

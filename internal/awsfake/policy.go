@@ -209,7 +209,7 @@ func (st statement) checkResources(partition string) error {
 	return nil
 }
 
-// parsePrincipals reads "*" and {"AWS": …}. Principals of other kinds cannot call this AWS.
+// parsePrincipals reads "*", {"AWS": …} and {"Federated": …}. Principals of other kinds cannot call this AWS.
 func parsePrincipals(raw json.RawMessage) ([]string, error) {
 	if list, single := stringsOf(raw); single && list[0] == "*" {
 		return list, nil
@@ -224,9 +224,9 @@ func parsePrincipals(raw json.RawMessage) ([]string, error) {
 		switch {
 		case list == nil:
 			return nil, errSyntax
-		case kind == "AWS":
+		case kind == "AWS" || kind == "Federated":
 			all = append(all, list...)
-		case kind != "Service" && kind != "Federated" && kind != "CanonicalUser":
+		case kind != "Service" && kind != "CanonicalUser":
 			return nil, malformed("Invalid principal in policy")
 		}
 	}

@@ -61,6 +61,21 @@ func (q *request) perform(r *http.Request, body []byte, sig signature) (any, err
 	return act.do(q)
 }
 
+// unsigned says whether the call needs no signature.
+func (q *request) unsigned() bool { return q.service == stsService && q.action == webIdentity }
+
+// performUnsigned is perform for a call that brings its own proof of who makes it.
+func (q *request) performUnsigned() (any, error) {
+	q.aws.mu.Lock()
+	defer q.aws.mu.Unlock()
+	q.now = q.aws.now()
+	act := stsActions[q.action]
+	if err := q.validate(act.required); err != nil {
+		return nil, err
+	}
+	return act.do(q)
+}
+
 // lookup finds the action called. Some calls do not exist in every partition.
 func (q *request) lookup() (action, error) {
 	table := iamActions

@@ -39,6 +39,9 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 	q := &request{aws: a, service: svc, action: form.Get("Action"), form: form, id: newRequestID()}
 	ans := a.answer(r, rec, q, func() (any, error) {
+		if q.unsigned() {
+			return q.performUnsigned()
+		}
 		if sigErr != nil {
 			return nil, sigErr
 		}

@@ -73,6 +73,10 @@ func (acct *Account) addRole(name, trusted string, condition map[string]any, pol
 	if condition != nil {
 		statement["Condition"] = condition
 	}
+	return acct.addRoleTrusting(name, statement, policyDocs)
+}
+
+func (acct *Account) addRoleTrusting(name string, statement map[string]any, policyDocs []string) string {
 	trust, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statement})
 	must(err)
 	role := made[struct{ Role xmlRole }](acct, "CreateRole", "RoleName", name, "AssumeRolePolicyDocument", string(trust)).Role

@@ -61,6 +61,7 @@ var rules = map[string]rule{
 	"PolicyDocument": policyRule, "AssumeRolePolicyDocument": policyRule, "Policy": {1, 2048, docForm, policyRule.chars},
 	"AccessKeyId":          {16, 128, keyForm, "It must contain only alphanumeric characters."},
 	"RoleSessionName":      {2, 64, regexp.MustCompile(`^[\w+=,.@-]*$`), nameChars},
+	"WebIdentityToken":     {4, 20000, nil, ""},
 	"ExternalId":           {2, 1224, regexp.MustCompile(`^[\w+=,.@:/-]*$`), nameChars},
 	"Password":             {1, 128, nil, ""},
 	"SerialNumber":         {9, 256, regexp.MustCompile(`^[\w+=/:,.@-]+$`), nameChars},
