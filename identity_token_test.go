@@ -1,0 +1,216 @@
+package awsiam
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/helper/pluginidentityutil"
+	"github.com/hashicorp/vault/sdk/helper/pluginutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+const (
+	testIssuer   = "vault.example/v1/identity/oidc/plugins"
+	testAudience = "vault.example:443/v1/identity/oidc/plugins"
+	testSubject  = "plugin-identity:root:secret:aws_iam"
+)
+
+// vouching is a core that mints identity tokens, as Vault Enterprise does.
+type vouching struct {
+	logical.SystemView
+	e        *env
+	provider *awsfake.OIDCProvider
+	fails    atomic.Pointer[error]
+	asked    atomic.Pointer[pluginutil.IdentityTokenRequest]
+	minted   atomic.Pointer[string]
+}
+
+// GenerateIdentityToken implements logical.SystemView.
+func (v *vouching) GenerateIdentityToken(_ context.Context, req *pluginutil.IdentityTokenRequest) (*pluginutil.IdentityTokenResponse, error) {
+	v.asked.Store(req)
+	if err := v.fails.Load(); err != nil {
+		return nil, *err
+	}
+	token := v.provider.Token(testSubject, req.Audience, v.e.aws.Now().Add(req.TTL))
+	v.minted.Store(&token)
+	return &pluginutil.IdentityTokenResponse{Token: pluginutil.IdentityToken(token), TTL: req.TTL}, nil
+}
+
+// newVouchedEnv has a core that mints tokens, and the body of a config write for a
+// role that they are exchanged for.
+func newVouchedEnv(t *testing.T) (*env, *vouching, map[string]any) {
+	t.Helper()
+	e := newEnv(t, corePolicy)
+	v := &vouching{SystemView: e.system, e: e, provider: e.acct.AddOIDCProvider(testIssuer, testAudience)}
+	role := e.acct.AddFederatedRole("engine", v.provider, testSubject, mayAssume(corePolicy, "*"))
+	e.startOn(v)
+	return e, v, map[string]any{
+		"identity_token_audience": testAudience, "role_arn": role, "iam_endpoint": e.url, "sts_endpoint": e.url, "max_retries": 1,
+	}
+}
+
+// startOn is env.start with another core.
+func (e *env) startOn(core logical.SystemView) {
+	e.t.Helper()
+	made, err := Factory(e.t.Context(), &logical.BackendConfig{Logger: e.logger, System: core, StorageView: e.storage, BackendUUID: testUUID})
+	require.NoError(e.t, err)
+	e.b = made.(*backend)
+	e.b.now = e.clock.now
+	e.t.Cleanup(func() { e.b.Cleanup(context.Background()) })
+}
+
+// Vault vouches for the mount, and AWS needs no key. Break it by signing the exchange,
+// or by taking the default chain's credentials for it.
+func TestWorkloadIdentityFederation(t *testing.T) {
+	clearAWSEnvironment(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE") // is nobody's business here
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+	e, v, body := newVouchedEnv(t)
+	e.write("config/wif", changed(body, map[string]any{"identity_token_ttl": "10m", "session_name": "vouched", "region": "eu-central-1"}))
+	require.Equal(t, 10*time.Minute, v.asked.Load().TTL)
+	require.Equal(t, testAudience, v.asked.Load().Audience)
+	shown := e.read("config/wif")
+	require.Equal(t, "arn:aws:sts::"+testAccount+":assumed-role/engine/vouched", shown["caller_arn"])
+	require.Equal(t, testAccount, shown["account_id"])
+	require.Equal(t, "aws", shown["partition"])
+	require.Equal(t, true, shown["verified"])
+	require.Equal(t, testAudience, shown["identity_token_audience"])
+	require.Equal(t, int64(600), shown["identity_token_ttl"])
+
+	e.write("roles/wif", map[string]any{"integration": "wif", "policy_document": testPolicy})
+	require.NoError(t, e.serve("wif"))
+	for _, call := range e.aws.Calls() {
+		if call.Action == "AssumeRoleWithWebIdentity" {
+			require.Empty(t, call.AccessKeyID)
+			require.Equal(t, http.StatusOK, call.Status)
+		}
+	}
+	e.write("config/wif", map[string]any{"identity_token_ttl": 0})
+	require.Equal(t, defaultTokenTTL, v.asked.Load().TTL)
+
+	// Others may borrow it like any identity.
+	far := e.aws.Account(otherAccount).AddRole("vault", body["role_arn"].(string), corePolicy)
+	e.write("config/far", e.borrowing("wif", map[string]any{"role_arn": far}))
+	e.write("roles/far", map[string]any{"integration": "far", "policy_document": testPolicy})
+	require.NoError(t, e.serve("far"))
+	e.refused(logical.UpdateOperation, "rotate-root/wif", nil, "has no access_key")
+	e.requireNothingLeft()
+}
+
+// renewedAhead has a lease served by a session, which is used for most of its life and
+// replaced before its end.
+func (e *env) renewedAhead(role, assuming string) {
+	e.t.Helper()
+	require.NoError(e.t, e.serve(role))
+	before := e.aws.Count(assuming)
+	require.NoError(e.t, e.serve(role))
+	require.Equal(e.t, before, e.aws.Count(assuming), "the session is kept")
+	e.b.connections.mu.Lock()
+	provider := e.b.connections.byName[role].conn.credentials
+	e.b.connections.mu.Unlock()
+	now, err := provider.Retrieve(e.t.Context())
+	require.NoError(e.t, err)
+	length := time.Until(now.Expires)
+	for _, call := range e.aws.Calls() {
+		require.NotEqual(e.t, "ExpiredToken", call.Code)
+	}
+	// What the SDK takes for its end is ahead of AWS's.
+	require.Less(e.t, length, sessionLength[assuming]-sessionRenewedAhead+time.Minute)
+	require.Greater(e.t, length, sessionLength[assuming]-sessionRenewedAhead-time.Minute)
+}
+
+// sessionLength is for how long AWS makes a session where nobody says for how long:
+// the SDK does, of AssumeRole.
+var sessionLength = map[string]time.Duration{"AssumeRole": 15 * time.Minute, "AssumeRoleWithWebIdentity": time.Hour}
+
+// Sessions are replaced ahead of their end, whatever they rest on. Break it by leaving
+// the ExpiryWindow out of awsConfig.
+func TestSessionsAreRenewedAhead(t *testing.T) {
+	clearAWSEnvironment(t)
+	e, _, federated := newVouchedEnv(t)
+	user, key := e.acct.AddUser("/", "hub", mayAssume(corePolicy, "*"))
+	role := e.aws.Account(otherAccount).AddRole("vault", user.ARN, corePolicy)
+	t.Setenv("AWS_ACCESS_KEY_ID", key.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", key.SecretAccessKey)
+	keyless := map[string]any{"iam_endpoint": e.url, "sts_endpoint": e.url, "max_retries": 1, "role_arn": role}
+	for name, body := range map[string]map[string]any{
+		"key": changed(e.connection(key), map[string]any{"role_arn": role}), "chain": keyless, "federated": federated,
+	} {
+		e.write("config/"+name, body)
+		e.write("roles/"+name, map[string]any{"integration": name, "policy_document": testPolicy})
+		if name == "federated" {
+			e.renewedAhead(name, "AssumeRoleWithWebIdentity")
+		} else {
+			e.renewedAhead(name, "AssumeRole")
+		}
+	}
+}
+
+// A server that cannot mint tokens says so, and what to use instead, whenever one is
+// needed; nothing is made in AWS then, and nothing left to be undone. Break it by
+// comparing the error by its identity, which does not cross to the plugin's process.
+func TestAServerThatMintsNoTokens(t *testing.T) {
+	e, v, body := newVouchedEnv(t)
+	e.write("config/wif", body)
+	e.write("roles/wif", map[string]any{"integration": "wif", "policy_document": testPolicy})
+	l := e.issue("wif", nil)
+	for what, unsupported := range map[string]error{
+		"in process":    pluginidentityutil.ErrPluginWorkloadIdentityUnsupported,
+		"across a pipe": errors.New("rpc error: code = Internal desc = failed to generate plugin identity token: " + pluginidentityutil.ErrPluginWorkloadIdentityUnsupported.Error()),
+	} {
+		t.Run(what, func(t *testing.T) {
+			v.fails.Store(&unsupported)
+			e.startOn(v)
+			texts := []string{"cannot mint identity tokens", "community edition", "use access_key, source_integration or"}
+			for _, verify := range []bool{true, false} {
+				e.refused(logical.UpdateOperation, "config/new", changed(body, map[string]any{"verify_connection": verify}), texts...)
+			}
+			require.Nil(t, e.must(logical.ReadOperation, "config/new", nil))
+			e.refused(logical.ReadOperation, "creds/wif", nil, texts...)
+			require.Len(t, e.records(), 1, "of the lease that is out")
+			err := e.revoke(l)
+			for _, text := range texts {
+				require.ErrorContains(t, err, text)
+			}
+		})
+	}
+	other := errors.New("the identity store is sealed")
+	v.fails.Store(&other)
+	for _, verify := range []bool{true, false} {
+		_, err := e.do(logical.UpdateOperation, "config/new", changed(body, map[string]any{"verify_connection": verify}))
+		require.ErrorContains(t, err, other.Error())
+	}
+	v.fails.Store(nil)
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}
+
+// Break it by logging the token, or by keeping the request in an error.
+func TestIdentityTokensAreSecret(t *testing.T) {
+	var log bytes.Buffer
+	e, v, body := newVouchedEnv(t)
+	e.logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &syncWriter{w: &log}})
+	e.startOn(v)
+	e.write("config/wif", body)
+	e.write("roles/wif", map[string]any{"integration": "wif", "policy_document": testPolicy})
+	require.NoError(t, e.serve("wif"))
+	e.start() // a core that mints none
+	_, err := e.do(logical.UpdateOperation, "config/wif", map[string]any{"role_arn": body["role_arn"].(string) + "x"})
+	require.Error(t, err)
+	e.startOn(v)
+	e.refused(logical.UpdateOperation, "config/wif", map[string]any{"role_arn": body["role_arn"].(string) + "x"}, "AccessDenied", "sts:AssumeRoleWithWebIdentity")
+	e.refused(logical.UpdateOperation, "config/wif", map[string]any{"identity_token_audience": "nobody's"}, "Incorrect token audience")
+	require.NotEmpty(t, *v.minted.Load())
+	for _, text := range []string{log.String(), err.Error(), e.dump(t)["config/wif"]} {
+		require.NotContains(t, text, "eyJ")
+	}
+}
