@@ -33,7 +33,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	for i := range rounds {
 		workers.Go(func() {
 			for !ended.Load() {
-				if err := e.leaseCycle(); err != nil {
+				if err := e.leaseCycle("app"); err != nil {
 					t.Errorf("in round %d: %s", rounds[i].Load(), err)
 					return
 				}
@@ -60,10 +60,10 @@ func TestRotationUnderLoad(t *testing.T) {
 	e.requireOneKey()
 }
 
-// leaseCycle issues, renews and revokes a lease.
-func (e *env) leaseCycle() error {
+// leaseCycle issues, renews and revokes a lease of the role.
+func (e *env) leaseCycle(role string) error {
 	issued, err := e.b.HandleRequest(context.WithoutCancel(e.t.Context()), &logical.Request{
-		Operation: logical.ReadOperation, Path: "creds/app", Storage: e.storage, ClientTokenAccessor: "test-accessor",
+		Operation: logical.ReadOperation, Path: "creds/" + role, Storage: e.storage, ClientTokenAccessor: "test-accessor",
 	})
 	if err != nil || issued.IsError() {
 		return fmt.Errorf("issue: %w, %v", err, issued)
