@@ -17,7 +17,7 @@ func policyResponseFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldPolicyDocument:         {Type: framework.TypeString, Required: true, Description: "IAM policy that the integration's user, or the role it assumes, has to have, for its roles as they are now."},
 		fieldOptionalPolicyDocument: {Type: framework.TypeString, Required: true, Description: "IAM policy that helps beyond that: for tidy, and with users that others have changed."},
-		fieldSourcePolicyDocument:   {Type: framework.TypeString, Required: true, Description: "IAM policy for the identity that assumes role_arn; empty without one."},
+		fieldSourcePolicyDocument:   {Type: framework.TypeString, Required: true, Description: "IAM policy for the identity that assumes role_arn; empty without one, and where identity tokens are exchanged for it."},
 	}
 }
 
@@ -76,6 +76,12 @@ func (n *needs) warnings() []string {
 	if n.paths[0] == "/" {
 		warnings = append(warnings, fieldUserPath+" is \"/\": the policy is for all users of the account")
 	}
+	if len(n.lentCallers) > 0 {
+		warnings = append(warnings, "integration(s) "+some(n.lentCallers)+" are the same caller to AWS: it needs the policies of each, too")
+	}
+	if n.callerOf != "" {
+		warnings = append(warnings, fmt.Sprintf("the integration is to AWS who integration %q is: that one needs this policy, too", n.callerOf))
+	}
 	return warnings
 }
 
@@ -87,7 +93,8 @@ again when roles use other managed policies, groups or boundaries.
 policy_document is needed: the eight actions of the core on the integration's
 user_path, and what its roles' features take. optional_policy_document helps
 with tidy and with users that others have changed. source_policy_document is
-for the identity that assumes role_arn.
+for the identity that assumes role_arn: with source_integration that is the
+source, whose own policy_document has it, for all who borrow from it.
 
 None of these is longer than a managed policy may be, 6,144 characters without
 white space, or a warning says so. A user's inline policies have room for 2,048.`

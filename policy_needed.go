@@ -37,6 +37,12 @@ type needs struct {
 	roleARN   string
 	keyOwner  []string // the user whose key the integration has; empty without one
 	rotates   bool     // that key, on schedule
+	federated bool     // no identity of AWS's assumes the role
+
+	lentRoles   []string // that borrowers assume
+	lentCallers []string // borrowers that are the same caller, whose policies it needs too
+	callerOf    string   // whose caller it is; empty without, or with a role of its own
+	unused      bool     // it has neither role nor user
 
 	paths        []string // where its users are
 	namePrefixes []string // what their names begin with
@@ -55,6 +61,13 @@ type needs struct {
 // and returned as warnings.
 func needsOf(ctx context.Context, s logical.Storage, in *integration) (n *needs, warnings []string, err error) {
 	n = newNeeds(in)
+	borrowers, err := borrowersOf(ctx, s, in.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, borrower := range borrowers {
+		n.lend(borrower)
+	}
 	for _, err := range []error{
 		eachRole(ctx, s, func(r *role) {
 			if r.Integration == in.Name {
@@ -83,7 +96,10 @@ func newNeeds(in *integration) *needs {
 	n := &needs{
 		partition: cmp.Or(in.Partition, "*"), account: cmp.Or(in.AccountID, "*"), roleARN: in.RoleARN,
 		paths: []string{in.UserPath}, namePrefixes: []string{namePrefix(in.UsernameTemplate)},
-		rotates: in.Rotation.Period > 0,
+		rotates: in.Rotation.Period > 0, federated: in.federated(), unused: true,
+	}
+	if in.RoleARN == "" {
+		n.callerOf = in.SourceIntegration
 	}
 	switch parsed, err := arn.Parse(in.CallerARN); {
 	case in.AccessKey == "":
@@ -97,8 +113,21 @@ func newNeeds(in *integration) *needs {
 	return n
 }
 
+// lend adds an integration that borrows from this one.
+func (n *needs) lend(borrower *integration) {
+	if borrower.RoleARN == "" {
+		n.lentCallers = append(n.lentCallers, borrower.Name)
+		return
+	}
+	n.lentRoles = append(n.lentRoles, borrower.RoleARN)
+}
+
+// lendsOnly says that the integration is there for its borrowers alone.
+func (n *needs) lendsOnly() bool { return n.unused && len(n.lentRoles)+len(n.lentCallers) > 0 }
+
 // addRole needs no path: a role's own lies beneath the integration's.
 func (n *needs) addRole(in *integration, r *role) {
+	n.unused = false
 	n.namePrefixes = append(n.namePrefixes, namePrefix(r.usernameTemplate(in)))
 	n.policyARNs = append(n.policyARNs, r.PolicyARNs...)
 	n.groups = append(n.groups, r.IAMGroups...)
@@ -113,6 +142,7 @@ func (n *needs) addRole(in *integration, r *role) {
 // addUser adds what deleting the user takes: it was made by the role and the
 // integration as they were.
 func (n *needs) addUser(u *userRecord) {
+	n.unused = false
 	n.paths = append(n.paths, u.Path)
 	n.namePrefixes = append(n.namePrefixes, u.Username)
 	n.formerPolicyARNs = append(n.formerPolicyARNs, u.PolicyARNs...)
@@ -121,7 +151,7 @@ func (n *needs) addUser(u *userRecord) {
 
 // settle sorts, and drops what stands there twice or is covered by another.
 func (n *needs) settle() {
-	for _, list := range []*[]string{&n.policyARNs, &n.groups, &n.boundaries, &n.formerPolicyARNs, &n.formerGroups} {
+	for _, list := range []*[]string{&n.policyARNs, &n.groups, &n.boundaries, &n.formerPolicyARNs, &n.formerGroups, &n.lentRoles} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}

@@ -194,6 +194,19 @@ var permissionScenes = map[string]permissionScene{
 			return err
 		}
 	},
+	"AssumeTheRolesOfBorrowers": func(e *env) func() error {
+		trusted := "arn:aws:iam::" + testAccount + ":root"
+		for _, account := range []string{otherAccount, "777788889999"} {
+			role := e.aws.Account(account).AddRole("vault", trusted, corePolicy)
+			e.write("config/a"+account, e.borrowing(defaultIntegration, map[string]any{"role_arn": role, "verify_connection": false}))
+			e.write("roles/a"+account, map[string]any{"integration": "a" + account, "policy_document": testPolicy})
+		}
+		return func() error {
+			_, err := e.tryIssue("a" + otherAccount)
+			_, other := e.tryIssue("a777788889999")
+			return errors.Join(err, other)
+		}
+	},
 	"FindTheGroupsOfUsers": afterRestore(map[string]any{"iam_groups": groupOfARole}),
 }
 
@@ -319,6 +332,48 @@ func TestPermissionsOfAnAssumedRole(t *testing.T) {
 	e.write("roles/far", map[string]any{"integration": "far", "policy_document": testPolicy})
 	require.NoError(t, e.revoke(e.issue("far", nil)))
 	e.refused(logical.UpdateOperation, "config/far", map[string]any{"role_arn": "arn:aws:iam::" + otherAccount + ":role/more"}, "sts:AssumeRole", "AccessDenied")
+}
+
+// A source needs to assume the roles of those who borrow from it, and no others; the
+// core too if it makes users itself. Break it by leaving lendsOnly out of required.
+func TestPermissionsOfASource(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.must(logical.DeleteOperation, "roles/app", nil)
+	near := e.aws.Account(otherAccount).AddRole("vault", "arn:aws:iam::"+testAccount+":root", corePolicy)
+	more := e.aws.Account(otherAccount).AddRole("more", "arn:aws:iam::"+testAccount+":root", widePolicy)
+	e.write("config/far", e.borrowing(defaultIntegration, map[string]any{"role_arn": near, "verify_connection": false}))
+	e.write("roles/far", map[string]any{"integration": "far", "policy_document": testPolicy})
+
+	required := e.neededPolicy("policy_document")
+	require.Len(t, required, 1, "it makes no users")
+	require.Equal(t, []string{near}, required[0].Resource)
+	optional := e.neededPolicy("optional_policy_document")
+	require.Len(t, optional, 1)
+	require.Equal(t, "RotateItsOwnKey", optional[0].Sid)
+	source := e.read("policy/far")["source_policy_document"].(string)
+	require.Contains(t, source, near)
+	require.NotContains(t, source, "CreateAccessKey", "its key is the source's")
+
+	e.write("config", e.connection(e.newUserWith("exact", required)))
+	require.NoError(t, e.serve("far"))
+	e.refused(logical.UpdateOperation, "config/far", map[string]any{"role_arn": more}, "sts:AssumeRole", "AccessDenied")
+	e.write("roles/app", map[string]any{"policy_document": testPolicy})
+	require.Len(t, e.neededPolicy("policy_document"), 2)
+
+	e.write("config/near", e.borrowing(defaultIntegration, map[string]any{"user_path": "/vault/near/"}))
+	require.Contains(t, e.must(logical.ReadOperation, "policy", nil).Warnings[0], "integration(s) near are the same caller")
+	resp := e.must(logical.ReadOperation, "policy/near", nil)
+	require.Contains(t, resp.Warnings[0], `who integration "default" is`)
+	require.Empty(t, resp.Data["source_policy_document"])
+	require.Contains(t, resp.Data["policy_document"], "user/vault/near/*")
+}
+
+// Nobody in AWS assumes a role that Vault's tokens are exchanged for. Break it by
+// leaving federated out of needs.source.
+func TestPermissionsOfAFederatedRole(t *testing.T) {
+	e, _, body := newVouchedEnv(t)
+	e.write("config/wif", body)
+	require.Empty(t, e.read("policy/wif")["source_policy_document"])
 }
 
 // What the policies do not allow: everything that is somebody else's. Break it by

@@ -4,7 +4,16 @@ package awsiam
 // asks for, does not work. Each permission is narrowed as far as IAM can (service
 // authorization reference, "Actions, resources, and condition keys for IAM").
 func (n *needs) required() []permission {
-	statements := n.core()
+	var statements []permission
+	if !n.lendsOnly() {
+		statements = n.core()
+	}
+	if len(n.lentRoles) > 0 {
+		statements = append(statements, permission{
+			uses: "`source_integration` of others that have a `role_arn`",
+			Sid:  "AssumeTheRolesOfBorrowers", Action: []string{"sts:AssumeRole"}, Resource: n.lentRoles,
+		})
+	}
 	if n.tags {
 		statements = append(statements, permission{
 			uses: "`iam_tags`",
@@ -99,11 +108,14 @@ func onlyPolicies(arns []string) map[string]map[string][]string {
 // to Vault.
 func (n *needs) optional() []permission {
 	var statements []permission
-	if !n.bounded() {
-		statements = append(statements, n.tellGoneFromDenied())
-	}
 	if len(n.keyOwner) > 0 && n.roleARN == "" && !n.rotates {
 		statements = append(statements, n.rotateOwnKey())
+	}
+	if n.lendsOnly() {
+		return statements
+	}
+	if !n.bounded() {
+		statements = append(statements, n.tellGoneFromDenied())
 	}
 	empty := permission{
 		uses: "deleting users to which people, or AWS on finding a key in public, have attached policies, or given a console login, MFA devices, SSH keys, certificates or service credentials",
@@ -144,7 +156,7 @@ func (n *needs) optional() []permission {
 
 // source are the statements for the identity that assumes the integration's role.
 func (n *needs) source() []permission {
-	if n.roleARN == "" {
+	if n.roleARN == "" || n.federated {
 		return nil
 	}
 	statements := []permission{{

@@ -23,6 +23,7 @@ func sampleNeeds(bounded bool) *needs {
 	n.tags, n.unbounded = true, !bounded
 	n.policyARNs, n.formerPolicyARNs = []string{"<policy>"}, []string{"<policy>"}
 	n.groups, n.formerGroups = []string{"<group>"}, []string{"<group>"}
+	n.lentRoles, n.unused = []string{"<role_arn of each>"}, false
 	n.boundaries, n.keyOwner = []string{"<boundary>"}, []string{"<own user>"}
 	return n
 }
