@@ -17,8 +17,8 @@ import (
 )
 
 // Those who borrow a key issue, renew and revoke leases while it is rotated and old
-// keys go, and none fails. Break it by leaving the source's revision out of
-// integration.borrow: its borrowers would go on with keys that are gone.
+// keys go, and none fails. Break it by having them go on with keys that are gone: leave
+// the source's revision out of integration.borrow, and borrowers out of connections.drop.
 func TestBorrowersWhileTheirKeyIsRotated(t *testing.T) {
 	t.Parallel()
 	e, roles := newHub(t, otherAccount, "777788889999")

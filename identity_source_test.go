@@ -96,36 +96,53 @@ func TestASourceIsOneLevelDeep(t *testing.T) {
 	e.must(logical.DeleteOperation, "config", nil)
 }
 
-// Two that write at once must not come to borrow from each other, nor both store one
-// key. Break it by calling checkSource, or refuseKeyOfAnother, outside the lock.
+// While AWS is asked about one integration another is written, so that the two do not
+// go together: the one that comes last is refused, whatever was so when it began.
+// Break it by calling checkSource or refuseKeyOfAnother before verify.
 func TestTwoWritersOfIdentities(t *testing.T) {
-	e := newEnv(t, corePolicy)
-	for range 20 {
-		for _, name := range []string{"a", "b"} {
-			e.write("config/"+name, e.connection(e.anotherKey(corePolicy)))
-		}
-		key := e.connection(e.anotherKey(corePolicy))
-		keyless := map[string]any{"access_key": "", "secret_key": ""}
-		for what, bodies := range map[string][2]map[string]any{
-			"borrow": {e.borrowing("b", keyless), e.borrowing("a", keyless)},
-			"key":    {key, key},
-		} {
-			var wg sync.WaitGroup
-			for i, name := range []string{"a", "b"} {
-				wg.Go(func() {
-					_, _ = e.do(logical.UpdateOperation, "config/"+name, changed(bodies[i], map[string]any{"verify_connection": false}))
-				})
+	for name, c := range map[string]struct {
+		first, meanwhile func(e *env) map[string]any // of config/a and config/b
+		says             string
+	}{
+		"each borrows from the other": {
+			func(e *env) map[string]any { return e.borrowing("b", nil) },
+			func(e *env) map[string]any { return e.borrowing("a", nil) },
+			`integration "b" itself borrows from "a"`,
+		},
+		"the source comes to borrow": {
+			func(e *env) map[string]any { return e.borrowing("b", nil) },
+			func(e *env) map[string]any { return e.borrowing(defaultIntegration, nil) },
+			`integration "b" itself borrows from "default"`,
+		},
+		"the source is deleted": {
+			func(e *env) map[string]any { return e.borrowing("b", nil) },
+			func(*env) map[string]any { return nil },
+			`there is no integration "b"`,
+		},
+		"the same key": {
+			func(e *env) map[string]any { return e.connection(e.key) },
+			func(e *env) map[string]any { return e.connection(e.key) },
+			`integration "b" has this key`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			for _, name := range []string{"a", "b"} {
+				e.write("config/"+name, e.connection(e.anotherKey(corePolicy)))
 			}
-			wg.Wait()
-			a, b := e.read("config/a"), e.read("config/b")
-			require.False(t, a["source_integration"] != "" && b["source_integration"] != "", what)
-			require.False(t, a["access_key"] != "" && a["access_key"] == b["access_key"], what)
-		}
-		for _, name := range []string{"a", "b"} {
-			if e.read("config/" + name)["source_integration"] != "" {
-				e.must(logical.DeleteOperation, "config/"+name, nil)
-			}
-		}
+			e.write("config", e.connection(e.anotherKey(corePolicy))) // so that e.key is free
+			keyless := map[string]any{"access_key": "", "secret_key": ""}
+			defer e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Count: 1, Hook: func(awsfake.Call) {
+				if body := c.meanwhile(e); body != nil {
+					e.write("config/b", changed(changed(keyless, body), map[string]any{"verify_connection": false}))
+				} else {
+					e.must(logical.DeleteOperation, "config/b", nil)
+				}
+			}})()
+			before := e.dump(t)["config/a"]
+			e.refused(logical.UpdateOperation, "config/a", changed(keyless, c.first(e)), c.says)
+			require.Equal(t, before, e.dump(t)["config/a"])
+		})
 	}
 }
 
@@ -220,7 +237,8 @@ func TestBorrowersWhileASourceIsVerified(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	release := sync.OnceFunc(func() { close(answer) })
 	t.Cleanup(release)
-	defer e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Count: 1, Hook: func(awsfake.Call) { close(asked); <-answer }})()
+	arrived := sync.OnceFunc(func() { close(asked) })
+	defer e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Hook: func(awsfake.Call) { arrived(); <-answer }})()
 	written := make(chan error, 1)
 	go func() {
 		_, err := e.do(logical.UpdateOperation, "config", nil)
@@ -274,8 +292,7 @@ func TestASourceThatIsNotThere(t *testing.T) {
 }
 
 // The borrower's own entry is not invalidated where another node has changed the
-// source's. Break it by not dropping the source's borrowers in connections.drop, and
-// by leaving the source's revision out of integration.borrow.
+// source's. Break it by not dropping the source's borrowers in connections.drop.
 func TestASourceChangedOnAnotherNode(t *testing.T) {
 	e, roles := newHub(t, otherAccount)
 	e.lend("far", map[string]any{"role_arn": roles[0]})
@@ -297,6 +314,32 @@ func TestASourceChangedOnAnotherNode(t *testing.T) {
 	}
 	e.deleteKey(e.key.AccessKeyID)
 	require.NoError(t, errors.Join(e.serve("far"), e.serve("near")))
+}
+
+// A connection that was being made when the key was rotated has the key before: who
+// comes after that does not wait for it. Break it by leaving the source's revision out
+// of integration.borrow.
+func TestAKeyIsRotatedWhileABorrowerIsConnected(t *testing.T) {
+	e, roles := newHub(t, otherAccount)
+	e.lend("far", map[string]any{"role_arn": roles[0], "verify_connection": false})
+	asked, answer := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(release)
+	defer e.aws.Inject(awsfake.Fault{Action: "AssumeRole", Count: 1, Hook: func(awsfake.Call) { close(asked); <-answer }})()
+	before := make(chan error, 1)
+	go func() { before <- e.leaseCycle("far") }()
+	<-asked
+	now := e.rotated()["access_key"]
+	promptly(t, "a lease", func() error { return e.leaseCycle("far") })
+	release()
+	require.NoError(t, <-before)
+	keys := make(map[string]int)
+	for _, call := range e.aws.Calls() {
+		if call.Action == "AssumeRole" {
+			keys[call.AccessKeyID]++
+		}
+	}
+	require.Equal(t, map[string]int{e.key.AccessKeyID: 1, now.(string): 1}, keys)
 }
 
 // Break it by taking the refusals out of prepareRotation and validateRotation.

@@ -390,7 +390,9 @@ roles. "config" alone is the integration named "default".
 
 Give access_key and secret_key of an IAM user, or neither to use the AWS SDK's
 default credentials of the Vault server (environment, instance metadata);
-role_arn assumes a role on top of either. The integration's user needs eight
+source_integration to borrow another integration's identity, so that many
+accounts rest on one key; or, with Vault Enterprise, identity_token_audience.
+role_arn assumes a role on top of any of these. The integration's user needs eight
 IAM actions on one path; it must not itself lie beneath that path.
 
 Every write asks AWS who the credentials belong to, unless
