@@ -26,8 +26,9 @@ type connections struct {
 // connectionSlot is where a connection is put once it is made.
 type connectionSlot struct {
 	revision string
-	source   string      // the integration that it borrows from, if any
-	conn     *connection // nil until then
+	// source is the integration that it borrows from, if any, at its revision.
+	source, sourceRevision string
+	conn                   *connection // nil until then
 }
 
 // get returns the connection made from this revision of the integration.
@@ -51,7 +52,11 @@ func (c *connections) reserve(in *integration) *connection {
 	if c.byName == nil {
 		c.byName = make(map[string]*connectionSlot)
 	}
-	c.byName[in.Name] = &connectionSlot{revision: in.Revision, source: in.SourceIntegration}
+	slot := &connectionSlot{revision: in.Revision}
+	if in.source != nil {
+		slot.source, slot.sourceRevision = in.SourceIntegration, in.source.Revision
+	}
+	c.byName[in.Name] = slot
 	return nil
 }
 
@@ -72,6 +77,16 @@ func (c *connections) drop(name string) {
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.byName, func(other string, slot *connectionSlot) bool {
 		return other == name || slot.source == name
+	})
+}
+
+// outdate drops what was made from other revisions of the integration as it is stored.
+func (c *connections) outdate(stored *integration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.byName, func(name string, slot *connectionSlot) bool {
+		return name == stored.Name && slot.revision != stored.Revision ||
+			slot.source == stored.Name && slot.sourceRevision != stored.Revision
 	})
 }
 

@@ -321,17 +321,19 @@ func (b *backend) putIntegration(ctx context.Context, s logical.Storage, in *int
 	if err != nil {
 		return fmt.Errorf("encoding integration %q: %w", in.Name, err)
 	}
+	// A step of a rotation does not concern connections that have the same revision.
+	defer b.connections.outdate(in)
 	return b.changeIntegration(in.Name, "writing", func() error { return s.Put(ctx, entry) })
 }
 
 func (b *backend) deleteIntegration(ctx context.Context, s logical.Storage, name string) error {
+	defer b.connections.drop(name)
 	return b.changeIntegration(name, "deleting", func() error { return s.Delete(ctx, integrationPrefix+name) })
 }
 
 // changeIntegration makes a change in storage. What is known of the integration
 // is dropped even if that fails: it may have happened all the same.
 func (b *backend) changeIntegration(name, doing string, change func() error) error {
-	defer b.connections.drop(name)
 	if err := b.integrationCache.change(name, change); err != nil {
 		return fmt.Errorf("%s integration %q: %w", doing, name, err)
 	}

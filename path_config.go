@@ -196,15 +196,13 @@ func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *
 	return &logical.Response{Data: data}, nil
 }
 
-func (in *integration) update(d *framework.FieldData) {
+func (in *integration) update(d *framework.FieldData) error {
 	setField(d, fieldAccessKey, &in.AccessKey)
 	setField(d, fieldSecretKey, &in.SecretKey)
 	setField(d, fieldRoleARN, &in.RoleARN)
 	setField(d, fieldExternalID, &in.ExternalID)
 	setField(d, fieldSessionName, &in.SessionName)
 	setField(d, fieldSourceIntegration, &in.SourceIntegration)
-	setField(d, fieldIdentityTokenAudience, &in.IdentityTokenAudience)
-	setDuration(d, fieldIdentityTokenTTL, &in.IdentityTokenTTL)
 	setField(d, fieldRegion, &in.Region)
 	setField(d, fieldIAMEndpoint, &in.IAMEndpoint)
 	setField(d, fieldSTSEndpoint, &in.STSEndpoint)
@@ -213,6 +211,7 @@ func (in *integration) update(d *framework.FieldData) {
 	setField(d, fieldUserPath, &in.UserPath)
 	setField(d, fieldUsernameTemplate, &in.UsernameTemplate)
 	setDuration(d, fieldRotationPeriod, &in.Rotation.Period)
+	return in.ParsePluginIdentityTokenFields(d)
 }
 
 func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -239,8 +238,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	if old != nil {
 		*in = *old
 	}
-	in.update(d)
-	if err := in.validate(); err != nil {
+	if err := errors.Join(in.update(d), in.validate()); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
 	if err := in.resolve(func(name string) (*integration, error) { return loadIntegration(ctx, req.Storage, name) }); err != nil {
@@ -264,7 +262,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	if err != nil {
 		return storedOrRefused(err)
 	}
-	b.reaper.spawn(func() { b.reaper.hasten(req.Storage, name) })
+	b.reaper.spawn(func() { b.hastenThrough(req.Storage, name) })
 	return resp, nil
 }
 
