@@ -10,6 +10,7 @@
 //     clock, not the client's.
 //   - MFA codes are checked for their form only.
 //   - Trust policies name principals by ARN and are not bound to the principal's unique id.
+//   - Identity tokens are signed with a key that provider and AWS share; see [OIDCProvider].
 //   - Resource policies, service control policies and policy versions do not exist.
 package awsfake
 
