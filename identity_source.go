@@ -245,15 +245,15 @@ func (in *integration) holdsKey(id string) bool {
 	return id != "" && slices.Contains(held, id)
 }
 
-// otherHolder returns another integration that holds the access key, empty if there
-// is none.
-func otherHolder(ctx context.Context, s logical.Storage, in *integration) (name string, err error) {
+// otherHolder returns another integration that holds the access key, nil if there is
+// none.
+func otherHolder(ctx context.Context, s logical.Storage, in *integration) (holder *integration, err error) {
 	err = eachIntegration(ctx, s, func(other *integration) {
 		if other.Name != in.Name && other.holdsKey(in.AccessKey) {
-			name = other.Name
+			holder = other
 		}
 	})
-	return name, err
+	return holder, err
 }
 
 // refuseKeyOfAnother keeps a key from being stored twice: rotating it in one place
@@ -263,11 +263,15 @@ func refuseKeyOfAnother(ctx context.Context, s logical.Storage, old, in *integra
 		return nil
 	}
 	holder, err := otherHolder(ctx, s, in)
-	if err == nil && holder != "" {
-		err = refuse("%s: integration %q has this key: give %s=%s instead of it, so that it is stored and rotated in one place",
-			fieldAccessKey, holder, fieldSourceIntegration, holder)
+	switch {
+	case err != nil || holder == nil:
+		return err
+	case holder.AccessKey != in.AccessKey:
+		return refuse("%s: a rotation of integration %q has this key, and it may be deleted in a moment: give another, or %s=%s instead",
+			fieldAccessKey, holder.Name, fieldSourceIntegration, holder.Name)
 	}
-	return err
+	return refuse("%s: integration %q has this key: give %s=%s instead of it, so that it is stored and rotated in one place",
+		fieldAccessKey, holder.Name, fieldSourceIntegration, holder.Name)
 }
 
 // tidiedThrough returns an integration, this one or one that borrows from it, of

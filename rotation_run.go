@@ -132,8 +132,8 @@ func (b *backend) refuseInUse(ctx context.Context, s logical.Storage, in *integr
 	if err != nil {
 		return storageError{err}
 	}
-	if holder != "" {
-		return refuse("integration %q has the same key, and would be locked out: give it %s=%s instead", holder, fieldSourceIntegration, in.Name)
+	if holder != nil {
+		return refuse("integration %q has the same key, and would be locked out: give it %s=%s instead", holder.Name, fieldSourceIntegration, in.Name)
 	}
 	return nil
 }
