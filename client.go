@@ -189,8 +189,8 @@ func addAttemptTracker(stack *middleware.Stack) error {
 }
 
 // mayHaveHappened says whether a call that ended in err may have had its
-// effect: AWS refuses with a 4xx and a code before it acts, and without a token
-// to sign for, or a connection, there was no request. Everything else leaves it open, also an
+// effect: AWS refuses with a 4xx and a code before it acts, and a connection
+// that was not made carried no request. Everything else leaves it open, also an
 // answer of success that cannot be read to its end, and a proxy's own 4xx.
 func mayHaveHappened(err error) bool {
 	if err == nil {
@@ -201,9 +201,8 @@ func mayHaveHappened(err error) bool {
 	if errors.As(err, &response) && errors.As(err, &answer) && answer.ErrorCode() != codeUnknown {
 		return response.HTTPStatusCode() >= http.StatusInternalServerError
 	}
-	var unminted errNoToken
 	var op *net.OpError
-	return !errors.As(err, &unminted) && (!errors.As(err, &op) || op.Op != "dial")
+	return !errors.As(err, &op) || op.Op != "dial"
 }
 
 // iamOptions points the IAM client at the integration's endpoint. The rest of

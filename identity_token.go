@@ -39,16 +39,11 @@ func (b *backend) mintToken(ctx context.Context, in *integration) (pluginutil.Id
 	case err == nil:
 		return made.Token, nil
 	case strings.Contains(err.Error(), unsupported):
-		return "", errNoToken{refuse("%s: this Vault server cannot mint identity tokens (%s): it takes Vault Enterprise; use %s, %s or the server's default credentials instead",
-			fieldIdentityTokenAudience, unsupported, fieldAccessKey, fieldSourceIntegration)}
+		return "", refuse("%s: this Vault server cannot mint identity tokens (%s): it takes Vault Enterprise; use %s, %s or the server's default credentials instead",
+			fieldIdentityTokenAudience, unsupported, fieldAccessKey, fieldSourceIntegration)
 	}
-	return "", errNoToken{fmt.Errorf("asking Vault for an identity token: %w", err)}
+	return "", fmt.Errorf("asking Vault for an identity token: %w", err)
 }
-
-// errNoToken marks a failure of Vault's, ahead of any call to AWS.
-type errNoToken struct{ error }
-
-func (e errNoToken) Unwrap() error { return e.error }
 
 // tryMinting finds out whether Vault can vouch for an integration that AWS is not to
 // be asked about: if it cannot, that is better known when it is written.
