@@ -240,7 +240,7 @@ func TestRotationAndTidy(t *testing.T) {
 	e := newEnv(t, widePolicy)
 	release := sync.OnceFunc(e.held())
 	t.Cleanup(release)
-	e.refused(logical.UpdateOperation, "rotate-root", nil, "a tidy of it is running", "tidy-cancel/default")
+	e.refused(logical.UpdateOperation, "rotate-root", nil, "a tidy of integration", "tidy-cancel/default")
 	release()
 	e.b.reaper.done.Wait()
 	e.rotated()

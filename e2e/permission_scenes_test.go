@@ -29,6 +29,7 @@ var permissionScenes = map[string]permissionScene{
 	"RemoveFromGroupsThatRolesGaveBefore": afterTheRoleChanged("iam_groups", sceneGroup),
 	"MakeUsersWithinBoundariesOnly":       issueAndRevoke("permissions_boundary_arn", scenePolicy),
 	"AssumeTheIntegrationsRole":           throughARole,
+	"AssumeTheRolesOfBorrowers":           lent,
 	"TellGoneFromDenied":                  deletedByHand,
 	"RotateItsOwnKey":                     rotate,
 	"CompareUserIds":                      namedAsAStranger,
@@ -183,6 +184,18 @@ func throughARole(m *mount) func() error {
 	require.True(m.t, found)
 	role := m.aws.Account(otherAccount).AddRole("vault", user.ARN, corePolicy)
 	m.write("config", map[string]any{"role_arn": role})
+	return func() error { return m.issueThenRevoke(nil) }
+}
+
+// lent has an integration of another account borrow the key.
+func lent(m *mount) func() error {
+	role := m.aws.Account(otherAccount).AddRole("vault", "arn:aws:iam::"+account+":root", corePolicy)
+	endpoints := m.read("config")
+	m.write("config/borrower", map[string]any{
+		"source_integration": "default", "role_arn": role,
+		"iam_endpoint": endpoints["iam_endpoint"], "sts_endpoint": endpoints["sts_endpoint"],
+	})
+	m.write("roles/app", map[string]any{"integration": "borrower", "policy_document": listGroups})
 	return func() error { return m.issueThenRevoke(nil) }
 }
 
