@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,17 +228,18 @@ func TestStorageFailuresOfWrites(t *testing.T) {
 			t.Run(name+": "+step, func(t *testing.T) {
 				e := newEnv(t, corePolicy)
 				e.write("config/b", e.connection(e.anotherKey(corePolicy)))
+				e.b.reaper.done.Wait() // it looks at an integration that was written
 				before := e.dump(t)
-				failed := false
+				var failed atomic.Bool
 				e.storage.on(func(op, key string) (bool, error) {
 					if op+" "+key != step {
 						return true, nil
 					}
-					failed = true
+					failed.Store(true)
 					return false, errInjected
 				})
 				resp, err := e.do(c.op, c.path, c.data)
-				require.True(t, failed, "it was never asked for")
+				require.True(t, failed.Load(), "it was never asked for")
 				require.Error(t, err, "%v", resp)
 				require.ErrorContains(t, err, "injected")
 				var coded logical.HTTPCodedError

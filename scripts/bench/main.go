@@ -70,7 +70,7 @@ func mainErr(ctx context.Context) (err error) {
 		b.sizes = quickSizes()
 	}
 	if !options.plain {
-		if b.secure, b.tools.vault.Env, err = trustedTLS(dir); err != nil {
+		if b.secure, b.vault.Env, err = trustedTLS(dir); err != nil {
 			return err
 		}
 	}
