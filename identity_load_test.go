@@ -46,7 +46,7 @@ func TestBorrowersWhileTheirKeyIsRotated(t *testing.T) {
 			}
 		})
 	}
-	for range rotationsUnderLoad {
+	for range *rotationsUnderLoad {
 		e.rotated()
 		for i := range rounds { // what was signed with the old key comes to its end
 			now := rounds[i].Load()

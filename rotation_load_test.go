@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -14,8 +15,7 @@ import (
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
 )
 
-// rotationsUnderLoad is how often the key is rotated while leases come and go.
-const rotationsUnderLoad = 8
+var rotationsUnderLoad = flag.Int("rotations", 8, "how often a key is rotated while leases come and go")
 
 // Leases are issued, renewed and revoked while the key is rotated and old keys go,
 // and none fails. Break it by not waiting in proveKey, or by deleting the old key with
@@ -41,7 +41,7 @@ func TestRotationUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for range rotationsUnderLoad {
+	for range *rotationsUnderLoad {
 		e.rotated()
 		for i := range rounds { // what was signed with the old key comes to its end
 			now := rounds[i].Load()
@@ -55,6 +55,11 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 	ended.Store(true)
 	workers.Wait()
+	cycles := int64(0)
+	for i := range rounds {
+		cycles += rounds[i].Load()
+	}
+	t.Logf("%d rotations; %d leases issued, renewed and revoked", *rotationsUnderLoad, cycles)
 	require.Empty(t, e.records())
 	e.reap()
 	e.requireOneKey()
