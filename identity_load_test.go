@@ -31,34 +31,7 @@ func TestBorrowersWhileTheirKeyIsRotated(t *testing.T) {
 	for _, name := range names {
 		e.write("roles/"+name, map[string]any{"default_ttl": "20h"}) // the clock is moved
 	}
-	var ended atomic.Bool
-	defer ended.Store(true)
-	rounds := make([]atomic.Int64, len(names))
-	var workers sync.WaitGroup
-	for i, name := range names {
-		workers.Go(func() {
-			for !ended.Load() {
-				if err := e.leaseCycle(name); err != nil {
-					t.Errorf("%s, round %d: %s", name, rounds[i].Load(), err)
-					return
-				}
-				rounds[i].Add(1)
-			}
-		})
-	}
-	for range *rotationsUnderLoad {
-		e.rotated()
-		for i := range rounds { // what was signed with the old key comes to its end
-			now := rounds[i].Load()
-			require.Eventually(t, func() bool { return rounds[i].Load() > now || t.Failed() }, time.Minute, 10*time.Millisecond)
-		}
-		e.clock.advance(retireAfter)
-		e.b.reaper.pass(e.storage)
-		require.Eventually(t, func() bool { return len(e.ownKeys()) == 1 && !e.b.rotations.busy(defaultIntegration) },
-			time.Minute, 10*time.Millisecond)
-	}
-	ended.Store(true)
-	workers.Wait()
+	e.rotateUnderLoad(names...)
 	for _, name := range names[1:] {
 		require.Equal(t, true, e.read("config/" + name)["verified"])
 	}

@@ -26,15 +26,26 @@ func TestRotationUnderLoad(t *testing.T) {
 	e.aws.SetLag(awsfake.Lag{Key: 500 * time.Millisecond})
 	e.aws.SetLatency(20 * time.Millisecond)
 	e.write("roles/app", map[string]any{"default_ttl": "20h", "propagation_timeout": 0}) // more leases in less time
+	e.rotateUnderLoad("app", "app", "app", "app")
+	require.Empty(t, e.records())
+	e.reap()
+	e.requireOneKey()
+}
+
+// rotateUnderLoad rotates the key of the default integration while leases of the roles
+// come and go, of each one after the other.
+func (e *env) rotateUnderLoad(roles ...string) {
+	t := e.t
+	t.Helper()
 	var ended atomic.Bool
 	defer ended.Store(true)
-	rounds := make([]atomic.Int64, 4)
+	rounds := make([]atomic.Int64, len(roles))
 	var workers sync.WaitGroup
-	for i := range rounds {
+	for i, role := range roles {
 		workers.Go(func() {
 			for !ended.Load() {
-				if err := e.leaseCycle("app"); err != nil {
-					t.Errorf("in round %d: %s", rounds[i].Load(), err)
+				if err := e.leaseCycle(role); err != nil {
+					t.Errorf("%s, round %d: %s", role, rounds[i].Load(), err)
 					return
 				}
 				rounds[i].Add(1)
@@ -60,9 +71,6 @@ func TestRotationUnderLoad(t *testing.T) {
 		cycles += rounds[i].Load()
 	}
 	t.Logf("%d rotations; %d leases issued, renewed and revoked", *rotationsUnderLoad, cycles)
-	require.Empty(t, e.records())
-	e.reap()
-	e.requireOneKey()
 }
 
 // leaseCycle issues, renews and revokes a lease of the role.
