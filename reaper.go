@@ -272,7 +272,8 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 // hasten has the deletions tried again at once that have failed in an
 // integration: writing it may have mended what was wrong.
 func (r *reaper) hasten(s logical.Storage, integration string) {
-	for _, username := range r.awaiting(integration) {
+	// No deletion that has failed is put off for longer: the others are alive and well.
+	for _, username := range r.awaiting(integration, r.b.now().Add(maxRefusedPause)) {
 		err := r.b.changeUser(r.lifetime, s, username, func(u *userRecord) (bool, error) {
 			if u == nil || u.State != stateDeleting || !u.NextAttempt.After(r.b.now()) {
 				return false, nil
@@ -286,17 +287,19 @@ func (r *reaper) hasten(s logical.Storage, integration string) {
 	}
 }
 
-// awaiting are the users of the integration that are on the agenda.
-func (r *reaper) awaiting(integration string) []string {
+// awaiting are the users of the integration that are on the agenda until then.
+func (r *reaper) awaiting(integration string, until time.Time) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := r.agenda.queues[integration]
 	if q == nil {
 		return nil
 	}
-	names := make([]string, 0, len(q.waiting))
+	var names []string
 	for _, a := range q.waiting {
-		names = append(names, a.username)
+		if !a.at.After(until) {
+			names = append(names, a.username)
+		}
 	}
 	return names
 }

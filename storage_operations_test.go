@@ -105,3 +105,18 @@ func TestStorageOperationsOfARepeatedRevocation(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 	require.Equal(t, map[string]int{"get users": 1}, operations())
 }
+
+// Writing an integration reads the records of deletions that have failed, and none of
+// the many users that are alive. Break it by having reaper.awaiting return all.
+func TestWritingAnIntegrationReadsNoHealthyRecords(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.reap()
+	for range 3 {
+		e.issue("app", map[string]any{"ttl": "3h"})
+	}
+	e.b.reaper.done.Wait()
+	operations := e.countOperations()
+	e.write("config", map[string]any{"max_retries": 2})
+	e.b.reaper.done.Wait()
+	require.Zero(t, operations()["get users"])
+}
