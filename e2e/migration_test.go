@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -116,7 +115,7 @@ func (m migrator) run(token string, args ...string) vaultdev.Result {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		var exit *exec.ExitError
-		require.True(m.t, errors.As(err, &exit), "%s", err)
+		require.ErrorAs(m.t, err, &exit)
 	}
 	result := vaultdev.Result{Stdout: stdout.String(), Stderr: stderr.String(), ExitCode: cmd.ProcessState.ExitCode()}
 	require.Zero(m.t, handedOut.find([]byte(result.Stdout+result.Stderr), true), "a secret was printed")
