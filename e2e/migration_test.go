@@ -179,7 +179,7 @@ func TestMigrationCarriesOver(t *testing.T) {
 	written := run.run(shared.RootToken, append(withKey, "-write")...)
 
 	require.Equal(t, 1, written.ExitCode, "one was refused: %s", written.Stderr)
-	require.Contains(t, written.Stderr, "1 roles were refused")
+	require.Contains(t, written.Stderr, "1 role(s) refused")
 	for _, line := range []string{
 		m.path + "/config/default: created", "secret_key=(not shown)", "sts_region=eu-west-1: carried over as region",
 		m.path + "/roles/app: created", m.path + "/roles/full: created", m.path + "/roles/legacy: created",

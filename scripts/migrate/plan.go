@@ -213,7 +213,7 @@ func (p *plan) apply(ctx context.Context, client *api.Client) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d roles were refused; the others are written", failed)
+		return fmt.Errorf("%d role(s) refused; the others are written", failed)
 	}
 	return nil
 }
