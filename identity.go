@@ -3,7 +3,6 @@ package awsiam
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -15,10 +14,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
-
-// sessionRenewedAhead is how long before its end a session is replaced, so that no
-// call is signed with one that ends on its way.
-const sessionRenewedAhead = 5 * time.Minute
 
 // origin is what an integration's credentials come from where that is neither its
 // own key nor the server's environment.
@@ -104,9 +99,7 @@ func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient, 
 		cfg.Region = defaultRegion
 	}
 	if in.RoleARN != "" {
-		cfg.Credentials = aws.NewCredentialsCache(in.roleProvider(cfg, from), func(o *aws.CredentialsCacheOptions) {
-			o.ExpiryWindow = sessionRenewedAhead
-		})
+		cfg.Credentials = keptSessions(in.roleProvider(cfg, from))
 	}
 	return cfg, nil
 }
