@@ -86,7 +86,8 @@ func awsConfig(ctx context.Context, in *integration, httpClient aws.HTTPClient, 
 	case in.federated():
 		// The call that exchanges a token for a session is not signed.
 	default:
-		chain, err := config.LoadDefaultConfig(ctx)
+		// Some of the chain's providers keep a session to its very end otherwise.
+		chain, err := config.LoadDefaultConfig(ctx, config.WithCredentialsCacheOptions(renewAhead))
 		if err != nil {
 			return aws.Config{}, fmt.Errorf("loading the AWS SDK's default credentials: %w", err)
 		}

@@ -19,10 +19,10 @@ const (
 
 // keptSessions returns sessions of the provider, each until it is time to replace it.
 func keptSessions(provider aws.CredentialsProvider) aws.CredentialsProvider {
-	return aws.NewCredentialsCache(&sessions{made: provider}, func(o *aws.CredentialsCacheOptions) {
-		o.ExpiryWindow = sessionRenewedAhead
-	})
+	return aws.NewCredentialsCache(&sessions{made: provider}, renewAhead)
 }
+
+func renewAhead(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = sessionRenewedAhead }
 
 // sessions has the one before serve to its end where the next cannot be had: an STS
 // that fails for minutes fails no call of IAM then. The cache around it calls it once

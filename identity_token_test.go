@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -136,7 +138,7 @@ func (e *env) renewedAhead(role, assuming string, core logical.SystemView) {
 }
 
 // Sessions are replaced ahead of their end, whatever they rest on. Break it by leaving
-// the ExpiryWindow out of awsConfig.
+// the ExpiryWindow out of renewAhead.
 func TestSessionsAreRenewedAhead(t *testing.T) {
 	clearAWSEnvironment(t)
 	e, v, federated := newVouchedEnv(t)
@@ -165,6 +167,25 @@ func TestSessionsAreRenewedAhead(t *testing.T) {
 			e.renewedAhead(name, "AssumeRole", v)
 		}
 	}
+}
+
+// So are those of the server's environment, as Kubernetes' service accounts have them.
+// Break it by leaving renewAhead out of LoadDefaultConfig's options.
+func TestSessionsOfTheEnvironmentAreRenewedAhead(t *testing.T) {
+	clearAWSEnvironment(t)
+	e, v, federated := newVouchedEnv(t)
+	file := filepath.Join(t.TempDir(), "token")
+	token := v.provider.Token(testSubject, testAudience, e.aws.Now().Add(24*time.Hour))
+	require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
+	for name, value := range map[string]string{
+		"AWS_ROLE_ARN": federated["role_arn"].(string), "AWS_WEB_IDENTITY_TOKEN_FILE": file, "AWS_ENDPOINT_URL_STS": e.url, "AWS_REGION": "eu-central-1",
+	} {
+		t.Setenv(name, value)
+	}
+	e.write("config/env", e.borrowing("", nil))
+	e.write("roles/env", map[string]any{"integration": "env", "policy_document": testPolicy})
+	e.renewedAhead("env", "AssumeRoleWithWebIdentity", v)
+	e.requireNothingLeft()
 }
 
 // A server that cannot mint tokens says so, and what to use instead, whenever one is
