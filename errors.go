@@ -32,6 +32,7 @@ const (
 var passingCodes = []string{
 	"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException",
 	codeConcurrentModification, codeEntityTemporarilyUnmodified,
+	"IDPCommunicationError", // AWS could not reach Vault's issuer (STS API reference, AssumeRoleWithWebIdentity)
 }
 
 // refusal is an error that only the caller or the operator can put right.

@@ -227,6 +227,23 @@ func TestAServerThatMintsNoTokens(t *testing.T) {
 	e.requireNothingLeft()
 }
 
+// AWS looks up Vault's public keys, which may fail for a moment: that is not for the
+// caller to mend. Break it by leaving IDPCommunicationError out of passingCodes.
+func TestAnIssuerThatAWSCannotReach(t *testing.T) {
+	e, _, body := newVouchedEnv(t)
+	e.write("config/wif", changed(body, map[string]any{"max_retries": 0}))
+	e.write("roles/wif", map[string]any{"integration": "wif", "policy_document": testPolicy})
+	defer e.aws.Inject(awsfake.Fault{Action: "AssumeRoleWithWebIdentity", Code: "IDPCommunicationError", Status: http.StatusBadRequest, Count: 1})()
+	_, err := e.do(logical.ReadOperation, "creds/wif", nil)
+	require.ErrorContains(t, err, "IDPCommunicationError")
+	require.ErrorContains(t, err, "try again")
+	var coded logical.HTTPCodedError
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, http.StatusBadGateway, coded.Code())
+	require.NoError(t, e.serve("wif"))
+	e.requireNothingLeft()
+}
+
 // Break it by logging the token, or by keeping the request in an error.
 func TestIdentityTokensAreSecret(t *testing.T) {
 	var log bytes.Buffer
