@@ -135,8 +135,8 @@ func describeAnswer(err *smithy.OperationError) string {
 	case slices.Contains(passingCodes, code):
 		text += "; try again"
 	case code == codeInvalidClientTokenID:
-		text += "; AWS does not know the integration's access key: it is mistyped, or was deleted, or rotated since the snapshot " +
-			"that Vault was restored from: write the integration with a valid one"
+		text += "; AWS does not know the access key: it is mistyped, or was deleted, or rotated since the snapshot " +
+			"that Vault was restored from: write the integration that has it with a valid one"
 	}
 	return text
 }

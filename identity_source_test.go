@@ -162,6 +162,19 @@ func TestASourceChangedOnAnotherNode(t *testing.T) {
 	require.NoError(t, errors.Join(e.serve("far"), e.serve("near")))
 }
 
+// Where AWS does not know the key any more, the error is about who has it. Break it by
+// having describeAnswer tell to write the integration that was used.
+func TestTheKeyThatIsBorrowedIsGone(t *testing.T) {
+	e, roles := newHub(t, otherAccount)
+	e.lend("far", map[string]any{"role_arn": roles[0]})
+	e.lend("near", nil)
+	e.deleteKey(e.key.AccessKeyID)
+	for _, name := range []string{"far", "near"} {
+		e.refused(logical.ReadOperation, "creds/"+name, nil, codeInvalidClientTokenID, "write the integration that has it with a valid one")
+	}
+	require.Empty(t, e.records())
+}
+
 // A connection that was being made when the key was rotated has the key before: who
 // comes after that does not wait for it. Break it by leaving the source's revision out
 // of integration.borrow.

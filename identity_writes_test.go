@@ -100,7 +100,7 @@ func TestASourceIsWrittenAsSomebodyElse(t *testing.T) {
 	_, beneath := e.acct.AddUser("/vault/near/", "beneath", corePolicy)
 
 	e.refused(logical.UpdateOperation, "config", e.connection(elsewhere), `integration "near" cannot move to account `+otherAccount, lease.username())
-	e.refused(logical.UpdateOperation, "config", changed(e.connection(elsewhere), map[string]any{"verify_connection": false}), `"near" has issued users`)
+	e.refused(logical.UpdateOperation, "config", changed(e.connection(elsewhere), map[string]any{"verify_connection": false}), `"near" has issued users`, "try again with verify_connection=true")
 	require.NoError(t, e.revoke(lease))
 	e.write("roles/near", map[string]any{"policy_arns": "arn:aws:iam::aws:policy/ReadOnlyAccess"})
 	e.refused(logical.UpdateOperation, "config", changed(e.connection(china), map[string]any{"region": "cn-north-1"}), "role(s) near would not be valid", `"aws-cn"`)

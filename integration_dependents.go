@@ -78,7 +78,7 @@ func checkAccountOfUsers(ctx context.Context, s logical.Storage, moved map[strin
 	name := slices.Min(slices.Collect(maps.Keys(elsewhere))) // one at a time
 	users := some(elsewhere[name])
 	if moved[name].AccountID == "" {
-		return refuse("integration %q has issued users (%s), so that its account must not change unseen: write it with %s=true", name, users, fieldVerifyConnection)
+		return refuse("integration %q has issued users (%s), so that its account must not change unseen: try again with %s=true", name, users, fieldVerifyConnection)
 	}
 	return refuse("integration %q cannot move to account %s while users it made elsewhere exist (%s): revoke their leases first, or connect the account under another name",
 		name, moved[name].AccountID, users)
