@@ -164,3 +164,47 @@ func TestBorrowersWhileASourceIsVerified(t *testing.T) {
 	release()
 	require.NoError(t, <-written)
 }
+
+// What the server's environment gives may come to be of another account without a change
+// of the source's fields. Break it by having replaceIntegration go by connectsAs alone.
+func TestTheEnvironmentOfASourceMoves(t *testing.T) {
+	clearAWSEnvironment(t)
+	e := newEnv(t, corePolicy)
+	provide := func(key awsfake.Credentials) {
+		t.Setenv("AWS_ACCESS_KEY_ID", key.AccessKeyID)
+		t.Setenv("AWS_SECRET_ACCESS_KEY", key.SecretAccessKey)
+	}
+	provide(e.anotherKey(corePolicy))
+	e.write("config/env", e.borrowing("", nil))
+	e.write("config/near", e.borrowing("env", nil))
+	e.write("roles/near", map[string]any{"integration": "near", "policy_document": testPolicy})
+	lease := e.issue("near", nil)
+	_, elsewhere := e.aws.Account(otherAccount).AddUser("/", "elsewhere", corePolicy)
+	provide(elsewhere)
+	e.refused(logical.UpdateOperation, "config/env", nil, `"near" cannot move to account `+otherAccount)
+	require.NoError(t, e.revoke(lease))
+	e.write("config/env", nil)
+	require.Equal(t, otherAccount, e.read("config/near")["account_id"])
+	require.Equal(t, false, e.read("config/near")["verified"])
+	require.NoError(t, e.serve("near"))
+}
+
+// A source of which nothing is known yet is checked against its borrowers once it is,
+// and its users keep it from being written as somebody else unseen. Break it by leaving
+// the identity out of what checkBorrowers compares, or the source out of borrowsAs.
+func TestAnUnverifiedSourceHasBorrowers(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	_, china := e.aws.AccountIn("aws-cn", "222222222222").AddUser("/", "elsewhere", corePolicyIn("aws-cn"))
+	unseen := func(key awsfake.Credentials) map[string]any {
+		return changed(e.connection(key), map[string]any{"region": "cn-north-1", "verify_connection": false})
+	}
+	e.write("config/cn", unseen(china))
+	e.write("config/near", e.borrowing("cn", map[string]any{"verify_connection": false}))
+	e.write("roles/near", map[string]any{"integration": "near", "policy_arns": "arn:aws:iam::aws:policy/ReadOnlyAccess"})
+	e.refused(logical.UpdateOperation, "config/cn", nil, "role(s) near would not be valid", `"aws-cn"`)
+
+	e.write("roles/near", map[string]any{"policy_arns": "", "policy_document": testPolicy})
+	lease := e.issue("near", nil)
+	e.refused(logical.UpdateOperation, "config/cn", unseen(e.anotherKey(corePolicy)), `"near" has issued users`)
+	require.NoError(t, e.revoke(lease))
+}
