@@ -14,8 +14,10 @@ const (
 	noteTimeout = 10 * time.Second
 	// The pause before the next attempt to delete a user is as long as deleting
 	// it has been failing, so that it doubles, and a user is gone soon after
-	// what was wrong is over. It is bounded by these: the first upper one for
-	// what passes by itself, the other for what somebody has to put right.
+	// what was wrong is over. It is bounded by these: the second for what passes by
+	// itself, and for a refusal, too, as long as that may pass: a policy is being
+	// changed, or travels through AWS. What AWS has refused for longer than the third
+	// somebody has to put right.
 	minRetryPause   = 30 * time.Second
 	maxRetryPause   = 5 * time.Minute
 	maxRefusedPause = time.Hour
@@ -138,9 +140,9 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 }
 
 func retryPause(failing time.Duration, passing bool) time.Duration {
-	limit := maxRefusedPause
-	if passing {
-		limit = maxRetryPause
+	limit := maxRetryPause
+	if !passing && failing >= maxRefusedPause {
+		limit = maxRefusedPause
 	}
 	return min(max(failing, minRetryPause), limit)
 }
