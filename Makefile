@@ -4,6 +4,7 @@
 PLUGIN   := vault-plugin-secrets-aws-iam
 MODULES  := . e2e scripts/bench
 LINTER   := bin/golangci-lint
+SCANNER  := bin/govulncheck
 FUZZTIME ?= 30s
 
 # The version that the plugin reports to Vault, which must be semantic: from the
@@ -21,6 +22,11 @@ help: ## list these targets
 .PHONY: build
 build: ## build the plugin, a static binary, into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(strip $(LDFLAGS))' -o bin/$(PLUGIN) ./cmd/$(PLUGIN)
+
+.PHONY: release
+release: ## what is published, for all platforms, made twice and compared, into dist/
+	rm -rf dist
+	go run ./scripts/release -out dist -version '$(VERSION)'
 
 .PHONY: test
 test: vault ## everything that must pass: lint, unit tests under the race detector, e2e, chaos
@@ -59,6 +65,10 @@ lint: $(LINTER) ## static checks of all modules, and the syntax of the scripts
 	done
 	@set -e; for script in .ci/run scripts/*.sh; do echo "bash -n $$script"; bash -n $$script; done
 
+.PHONY: vulncheck
+vulncheck: $(SCANNER) ## known vulnerabilities in what the plugin calls; asks vuln.go.dev
+	GOTOOLCHAIN=go$(shell cat .go-version) $(SCANNER) ./cmd/...
+
 .PHONY: fmt
 fmt: $(LINTER) ## format all Go code
 	@set -e; for module in $(MODULES); do \
@@ -84,9 +94,13 @@ vault: ## find a Vault server, or build one into bin/ (about 9 minutes, once)
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
 
 $(LINTER): tools/golangci-lint/go.mod tools/golangci-lint/go.sum
 	@echo "Building golangci-lint from source (tools/golangci-lint). Once, this takes about 2 minutes."
 	cd tools/golangci-lint && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' \
 		-o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(SCANNER): tools/govulncheck/go.mod tools/govulncheck/go.sum
+	cd tools/govulncheck && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' \
+		-o $(CURDIR)/$@ golang.org/x/vuln/cmd/govulncheck
