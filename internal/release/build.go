@@ -18,11 +18,7 @@ const sumsFile = "SHA256SUMS"
 
 // build compiles the binary of one target.
 func build(ctx context.Context, options Options, target Target) (Artifact, error) {
-	artifact := Artifact{Target: target, Version: options.Version}
-	artifact.Name = strings.Join([]string{pluginName, options.Version, target.OS, target.Arch}, "_")
-	if target.OS == "windows" {
-		artifact.Name += ".exe"
-	}
+	artifact := Artifact{Target: target, Version: options.Version, Name: artifactName(options.Version, target)}
 	environment, err := buildEnvironment(options, target)
 	if err != nil {
 		return Artifact{}, err
@@ -44,6 +40,16 @@ func build(ctx context.Context, options Options, target Target) (Artifact, error
 	}
 	artifact.SHA256, err = fileSum(out)
 	return artifact, err
+}
+
+// artifactName is the file name of a binary. Versions and platforms can lie in one
+// folder.
+func artifactName(version string, target Target) string {
+	name := strings.Join([]string{pluginName, version, target.OS, target.Arch}, "_")
+	if target.OS == "windows" {
+		name += ".exe"
+	}
+	return name
 }
 
 // buildEnvironment is the caller's, with everything that decides what the
