@@ -24,7 +24,7 @@ build: ## build the plugin, a static binary, into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(strip $(LDFLAGS))' -o bin/$(PLUGIN) ./cmd/$(PLUGIN)
 
 .PHONY: release
-release: ## what is published, for all platforms, made twice and compared, into dist/
+release: ## what is published, for all platforms, made twice and compared (20 minutes), into dist/
 	rm -rf dist
 	go run ./scripts/release -out dist -version '$(VERSION)'
 

@@ -19,7 +19,7 @@ const sumsFile = "SHA256SUMS"
 // build compiles the binary of one target.
 func build(ctx context.Context, options Options, target Target) (Artifact, error) {
 	artifact := Artifact{Target: target, Version: options.Version, Name: artifactName(options.Version, target)}
-	environment, err := buildEnvironment(options, target)
+	environment, err := buildEnvironment(ctx, options, target)
 	if err != nil {
 		return Artifact{}, err
 	}
@@ -52,15 +52,29 @@ func artifactName(version string, target Target) string {
 	return name
 }
 
+// kept are the settings of the go command that a build takes over: where modules
+// come from, and where it keeps them and what it compiled. None changes what comes
+// out, as sums are checked.
+var kept = []string{"GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOAUTH", "GOMODCACHE", "GOCACHE"}
+
 // buildEnvironment is the caller's, with everything that decides what the
 // compiler makes set: the toolchain that the repository names, which the go
 // command fetches if it is another one, and the oldest processors.
-func buildEnvironment(options Options, target Target) ([]string, error) {
+func buildEnvironment(ctx context.Context, options Options, target Target) ([]string, error) {
 	toolchain, err := os.ReadFile(filepath.Join(options.Source, ".go-version"))
 	if err != nil {
 		return nil, err
 	}
-	environment := append(os.Environ(),
+	values, err := exec.CommandContext(ctx, "go", append([]string{"env"}, kept...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	environment := os.Environ()
+	for i, value := range strings.Split(strings.TrimSuffix(string(values), "\n"), "\n") {
+		environment = append(environment, kept[i]+"="+value)
+	}
+	// GOENV=off: an empty variable alone would let through what "go env -w" has set.
+	environment = append(environment, "GOENV=off",
 		"GOTOOLCHAIN=go"+strings.TrimSpace(string(toolchain)),
 		"GOOS="+target.OS, "GOARCH="+target.Arch, "CGO_ENABLED=0",
 		"GOAMD64=v1", "GOARM64=v8.0",
