@@ -34,7 +34,7 @@ func made(t *testing.T) (Options, Artifact) {
 
 // TestRelease looks at all that a release is, for this machine's platform, and
 // at two builds of it being identical, which takes most of the time. Break that
-// by leaving out -buildvcs=false in build.
+// by leaving out -buildvcs=false in build, in a clone: git worktrees have no stamp.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	options, artifact := made(t)
