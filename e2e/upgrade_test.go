@@ -3,7 +3,6 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -132,8 +131,6 @@ func (m *mount) shell(dir, commands string) string {
 
 // section is a part of a document that has a title, with all its shell commands.
 type section struct{ title, commands string }
-
-var shellBlock = regexp.MustCompile("(?s)\n```sh\n(.*?)\n```")
 
 func sectionsOf(t *testing.T, document string) []section {
 	t.Helper()
