@@ -59,6 +59,10 @@ type backend struct {
 	// condemned are the names of users whose records this process has written as
 	// deleting, and not removed.
 	condemned sync.Map
+	// users has in memory what lists ask of records; surveys lets one request at a
+	// time read those that are not in it.
+	users   *userDirectory
+	surveys chan struct{}
 	// retirements lets one deletion of a user run at a time.
 	retirements singleflight.Group
 }
@@ -87,6 +91,9 @@ func newBackend(uuid string) *backend {
 		roleCache:         newCache(loadRole),
 		integrationCache:  integrationCache{newCache(loadIntegration)},
 		integrationWrites: locksutil.CreateLocks(),
+
+		users:   newUserDirectory(),
+		surveys: make(chan struct{}, 1),
 	}
 	b.reaper = newReaper(b)
 	b.tidies = &tidies{b: b, running: make(map[string]*tidying)}
@@ -99,7 +106,7 @@ func newBackend(uuid string) *backend {
 		PathsSpecial: &logical.Paths{
 			SealWrapStorage: []string{integrationPrefix, poolPrefix},
 		},
-		Paths: framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathTidy(),
+		Paths: framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathLookup(), b.pathTidy(),
 			b.pathPolicy(), b.pathRotateRoot()),
 		Secrets:      []*framework.Secret{b.secretIAMUser()},
 		PeriodicFunc: b.periodic,
@@ -139,6 +146,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.roleCache.forgetAll()
 		b.integrationCache.forgetAll()
 		b.connections.dropAll()
+		b.users.forgetAll()
 	}
 	if name, ok := strings.CutPrefix(key, rolePrefix); ok {
 		b.roleCache.forget(name)
@@ -147,8 +155,11 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.integrationCache.forget(name)
 		b.connections.drop(name)
 	}
-	if name, ok := strings.CutPrefix(key, userPrefix); ok && b.WriteSafeReplicationState() {
-		b.reaper.schedule(name, "", b.now())
+	if name, ok := strings.CutPrefix(key, userPrefix); ok {
+		b.users.forget(name)
+		if b.WriteSafeReplicationState() {
+			b.reaper.schedule(name, "", b.now())
+		}
 	}
 }
 

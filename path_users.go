@@ -2,7 +2,6 @@ package awsiam
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -10,6 +9,8 @@ import (
 )
 
 const (
+	fieldAfter       = "after"
+	fieldLimit       = "limit"
 	fieldState       = "state"
 	fieldCreated     = "created"
 	fieldExpires     = "expires"
@@ -49,10 +50,12 @@ func userResponseFields() map[string]*framework.FieldSchema {
 func (b *backend) pathUsers() []*framework.Path {
 	return []*framework.Path{
 		{
-			Pattern: "users/$",
+			Pattern: "users/$", Fields: userListFields(),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: &framework.PathOperation{
-					Callback: b.userList, Summary: "List the issued users that may exist.", Responses: listResponse("Names of the users."),
+					Callback: b.userList, Summary: "List the issued users that may exist.", Responses: listResponse("Names of the users, in order."),
+					// What is in memory is there.
+					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 				},
 			},
 			HelpSynopsis: "The issued users that may exist.", HelpDescription: usersHelp,
@@ -60,11 +63,16 @@ func (b *backend) pathUsers() []*framework.Path {
 		{
 			Pattern: "users/" + capture(fieldUsername),
 			Fields: map[string]*framework.FieldSchema{
-				fieldUsername: {Type: framework.TypeString, Description: "Name of the IAM user."},
+				fieldUsername:    {Type: framework.TypeString, Description: "Name of the IAM user."},
+				fieldIntegration: {Type: framework.TypeString, Description: "For deleting a user whose record cannot be read, and does not tell: the integration that the user was made through."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.userRead, Summary: "Show what is known of an issued user.", Responses: okResponse("The user's record.", userResponseFields()),
+				},
+				logical.DeleteOperation: &framework.PathOperation{
+					Callback: b.userDelete, Summary: "Delete an issued user now, whether its lease is alive or not.", Responses: doneResponse(),
+					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 				},
 			},
 			HelpSynopsis: "What is known of an issued user.", HelpDescription: usersHelp,
@@ -72,23 +80,22 @@ func (b *backend) pathUsers() []*framework.Path {
 	}
 }
 
-func (b *backend) userList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := req.Storage.List(ctx, userPrefix)
-	if err != nil {
-		return nil, fmt.Errorf("listing the records of users: %w", err)
-	}
-	return logical.ListResponse(names), nil
-}
-
 func (b *backend) userRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldUsername).(string)
 	if err := validateUsername(name); err != nil {
 		return logical.ErrorResponse("%s: %q cannot be the name of an issued user: %s", fieldUsername, name, err), nil
 	}
+	if _, ok := d.GetOk(fieldIntegration); ok {
+		return logical.ErrorResponse("%s is for deleting a user only: leave it out", fieldIntegration), nil
+	}
 	u, err := getUser(ctx, req.Storage, name)
 	if err != nil || u == nil {
 		return nil, err
 	}
+	return u.response(), nil
+}
+
+func (u *userRecord) response() *logical.Response {
 	return &logical.Response{Data: map[string]any{
 		fieldUsername:    u.Username,
 		fieldUserPath:    u.Path,
@@ -107,7 +114,7 @@ func (b *backend) userRead(ctx context.Context, req *logical.Request, d *framewo
 		fieldAttempts:    u.Attempts,
 		fieldLastError:   u.LastError,
 		fieldNextAttempt: timestamp(u.NextAttempt),
-	}}, nil
+	}}
 }
 
 // timestamp renders a time for people; empty for one that is not set.
@@ -123,5 +130,13 @@ Every IAM user that this mount has made, or may have made, is on record here
 until it is confirmed deleted: what it is, where, for which role, who asked for
 it, and, where a deletion has failed, why, and when it is tried again. Secrets
 are never shown: they are nowhere but in the response that handed them out.
+
+A list can be narrowed by role, integration and state, and read in pages: limit
+names at a time, those that come after a name. "vault list" cannot send such
+parameters; "vault read aws-iam/users list=true state=deleting limit=100" can.
+
+Deleting users/<username> ends the user at once, with a lease that is alive or
+without: for a key that has leaked. Its lease cannot be renewed then, and revoking
+it succeeds.
 
 Before disabling the mount, wait until this list is empty.`

@@ -216,7 +216,7 @@ func (r *reaper) take(q *queue, due, again time.Time) (string, bool) {
 // learn reads a record of which only the name is known, to find out when it is
 // due. It waits for nothing but storage.
 func (r *reaper) learn(ctx context.Context, s logical.Storage, username string, taken time.Time) {
-	u, err := getUser(ctx, s, username)
+	u, err := r.b.readUser(ctx, s, username)
 	r.mu.Lock()
 	a := r.agenda.byName[username]
 	// Anything else was noted or struck while the record was being read.

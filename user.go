@@ -234,7 +234,7 @@ func eachUser(ctx context.Context, s logical.Storage, visit func(*userRecord)) e
 	}
 	if len(unknown) > 0 {
 		return refuse("the records of user(s) %s cannot be read, so that nothing says which integration they belong to: "+
-			"revoke their leases first, which does not need the records. The first: %s", some(unknown), reasons[0])
+			"revoke their leases first, which does not need the records, or delete them under "+userPrefix+". The first: %s", some(unknown), reasons[0])
 	}
 	return nil
 }
@@ -248,9 +248,11 @@ func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord)
 	}
 	if err := s.Put(ctx, entry); err != nil {
 		b.reaper.schedule(u.Username, u.Integration, b.now())
+		b.users.forget(u.Username)
 		return storageError{fmt.Errorf("writing the record of user %q: %w", u.Username, err)}
 	}
 	b.reaper.schedule(u.Username, u.Integration, u.due())
+	b.users.note(u.Username, u.facts())
 	if u.State == stateDeleting {
 		b.condemned.Store(u.Username, nil)
 	}
@@ -313,7 +315,9 @@ func (b *backend) removeUser(ctx context.Context, s logical.Storage, username st
 	lock := locksutil.LockForKey(b.userLocks, username)
 	lock.Lock()
 	defer lock.Unlock()
-	if err := s.Delete(ctx, userPrefix+username); err != nil {
+	err := s.Delete(ctx, userPrefix+username)
+	b.users.forget(username) // also after a failure: it may be gone
+	if err != nil {
 		return storageError{fmt.Errorf("removing the record of user %q: %w", username, err)}
 	}
 	b.reaper.forget(username)
