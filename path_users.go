@@ -88,7 +88,7 @@ func (b *backend) userRead(ctx context.Context, req *logical.Request, d *framewo
 	if _, ok := d.GetOk(fieldIntegration); ok {
 		return logical.ErrorResponse("%s is for deleting a user only: leave it out", fieldIntegration), nil
 	}
-	u, err := getUser(ctx, req.Storage, name)
+	u, err := b.readUser(ctx, req.Storage, name)
 	if err != nil || u == nil {
 		return nil, err
 	}

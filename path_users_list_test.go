@@ -54,6 +54,9 @@ func TestUsersAreListedByRoleIntegrationAndState(t *testing.T) {
 		require.Empty(t, e.listed(map[string]any{"state": "creating"}))
 		require.Empty(t, e.listed(map[string]any{"role": "nobodys"}))
 	}
+	_, err := e.renew(damaged, time.Hour) // this process knew the record before it was damaged, and meets it again
+	require.Error(t, err)
+	check(t)
 	e.start()
 	check(t)
 	e.start()

@@ -344,6 +344,9 @@ func (b *backend) changeUser(ctx context.Context, s logical.Storage, username st
 	lock.Lock()
 	defer lock.Unlock()
 	u, err := getUser(ctx, s, username)
+	if unreadable(err) {
+		b.users.note(username, userFacts{state: stateUnreadable}) // damaged since it was written
+	}
 	if err != nil {
 		return err
 	}
