@@ -109,9 +109,10 @@ func TestAUserThatIsBeingMadeIsNotDeleted(t *testing.T) {
 // nobody. Break it by not reading the record again in activateUser.
 func TestACreationThatWasHeldUpAndDeleted(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Count: 1, Hook: func(c awsfake.Call) {
+	e.write("roles/app", map[string]any{"propagation_timeout": "1s"})
+	e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Count: 1, Hook: func(awsfake.Call) { // everything is made
 		e.advance(settlingTime + time.Second)
-		_, err := e.do(logical.DeleteOperation, "users/"+c.User, nil)
+		_, err := e.do(logical.DeleteOperation, "users/"+e.listed(map[string]any{"state": "creating"})[0], nil)
 		if err != nil {
 			t.Error(err)
 		}
