@@ -158,7 +158,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	if name, ok := strings.CutPrefix(key, userPrefix); ok {
 		b.users.forget(name)
 		if b.WriteSafeReplicationState() {
-			b.reaper.schedule(name, "", b.now())
+			b.reaper.schedule(name, b.now())
 		}
 	}
 }

@@ -130,7 +130,7 @@ func TestAShorteningRenewalDoesNotBringTheReaperEarlier(t *testing.T) {
 	_, err := e.renew(l, time.Minute)
 	require.NoError(t, err)
 	e.advance(10 * time.Minute)
-	e.b.reaper.schedule(l.username(), "", time.Time{})
+	e.b.reaper.schedule(l.username(), time.Time{})
 	e.reap()
 	require.Len(t, e.issuedUsers(), 1)
 }

@@ -64,6 +64,8 @@ type integration struct {
 
 	UserPath         string `json:"user_path"`
 	UsernameTemplate string `json:"username_template"` // empty: defaultUsernameTemplate
+	// MaxUsers is how many users it can have, whatever their role; 0: any number.
+	MaxUsers int `json:"max_users,omitempty"`
 
 	// What the last verification found; empty where there was none.
 	AccountID string `json:"account_id"`
@@ -170,6 +172,7 @@ func (in *integration) validate() error {
 		validateEndpoint(fieldSTSEndpoint, in.STSEndpoint),
 		validateCA(in.CAPEM),
 		validateMaxRetries(in.MaxRetries),
+		validateMaxUsers(in.MaxUsers),
 		validateUserPath(in.UserPath),
 		validateUsernameTemplate(in.UsernameTemplate, longestRoleName),
 	)

@@ -58,6 +58,7 @@ func integrationFields() map[string]*framework.FieldSchema {
 		fieldMaxRetries:        {Type: framework.TypeInt, Default: -1, Description: fmt.Sprintf("How often a call to AWS that was throttled or lost is tried again. -1: the default of %d.", defaultRetries)},
 		fieldUserPath:          {Type: framework.TypeString, Default: defaultUserPath, Description: "IAM path of the users that are made. The mount's own segment is appended."},
 		fieldUsernameTemplate:  {Type: framework.TypeString, Description: "Template of the users' names; .RoleName and the functions of Vault's username templating are at hand. Must be random. Default: " + defaultUsernameTemplate},
+		fieldMaxUsers:          {Type: framework.TypeInt, Description: "How many users there can be at a time of all roles together, those that wait in pools included; further readers are refused. At most 5000, which is what IAM allows an account; default, or 0: no limit."},
 		fieldRotationPeriod:    {Type: framework.TypeDurationSecond, Description: "How often the engine replaces the access key by itself, as with rotate-root; at least an hour. 0, the default: never."},
 		fieldVerifyConnection:  {Type: framework.TypeBool, Default: true, Description: "Ask AWS who the credentials belong to before storing them, and refuse what AWS refuses."},
 	}
@@ -180,6 +181,7 @@ func (b *backend) integrationRead(ctx context.Context, req *logical.Request, d *
 		fieldMaxRetries:        in.MaxRetries,
 		fieldUserPath:          in.UserPath,
 		fieldUsernameTemplate:  in.UsernameTemplate,
+		fieldMaxUsers:          in.MaxUsers,
 		fieldAccountID:         in.AccountID,
 		fieldCallerARN:         in.CallerARN,
 		fieldPartition:         in.Partition,
@@ -210,6 +212,7 @@ func (in *integration) update(d *framework.FieldData) error {
 	setField(d, fieldMaxRetries, &in.MaxRetries)
 	setField(d, fieldUserPath, &in.UserPath)
 	setField(d, fieldUsernameTemplate, &in.UsernameTemplate)
+	setField(d, fieldMaxUsers, &in.MaxUsers)
 	setDuration(d, fieldRotationPeriod, &in.Rotation.Period)
 	return in.ParsePluginIdentityTokenFields(d)
 }

@@ -23,7 +23,7 @@ func TestIntegrationShowsAllButTheSecret(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), verifiedAt, time.Minute)
 	require.Equal(t, map[string]any{
-		"access_key": e.key.AccessKeyID, "role_arn": "", "external_id": "", "session_name": "", "source_integration": "", "identity_token_audience": "", "identity_token_ttl": int64(0),
+		"access_key": e.key.AccessKeyID, "max_users": 0, "role_arn": "", "external_id": "", "session_name": "", "source_integration": "", "identity_token_audience": "", "identity_token_ttl": int64(0),
 		"region": "", "iam_endpoint": e.url, "sts_endpoint": e.url, "ca_pem": "", "max_retries": 1,
 		"user_path": "/vault/", "issued_user_path": testPath, "username_template": "",
 		"account_id": testAccount, "caller_arn": "arn:aws:iam::111122223333:user/vault-integration", "partition": "aws",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -98,8 +99,11 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 	made, err := b.issueUser(ctx, req, r, terms)
 	if err != nil {
 		var internal storageError
-		if errors.As(err, &internal) {
+		switch {
+		case errors.As(err, &internal):
 			return nil, err
+		case errors.Is(err, errUncounted):
+			return nil, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("role %q, integration %q: %s", r.Name, r.Integration, err))
 		}
 		return awsFailure(fmt.Sprintf("role %q, integration %q: no user could be issued", r.Name, r.Integration), err)
 	}
@@ -147,6 +151,10 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 	answerBy := time.Now().Add(answerTimeout)
 	creating, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
+	// A full role is not worth a question to AWS.
+	if err := b.reaper.awaitRoom(creating, req.Storage, r.leaseCaps()); err != nil {
+		return nil, err
+	}
 	if ready, err := b.pools.take(creating, req, r, terms); ready != nil || err != nil {
 		return ready, err
 	}
@@ -186,6 +194,9 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 // beginUser draws a name and writes the record, while the integration that it
 // names cannot change.
 func (b *backend) beginUser(ctx context.Context, req *logical.Request, r *role, ahead *madeAhead) (*userRecord, *connection, error) {
+	if err := b.awaitRoom(ctx, req.Storage, r); err != nil {
+		return nil, nil, err
+	}
 	for {
 		u, conn, err := b.recordUser(ctx, req, r, ahead)
 		if u != nil || err != nil {
@@ -228,7 +239,7 @@ func (b *backend) recordUser(ctx context.Context, req *logical.Request, r *role,
 		// Bearing the user's name, it is as unguessable: see deletion.proves.
 		u.PolicyName = username
 	}
-	added, err := b.addDrawnUser(ctx, req.Storage, u)
+	added, err := b.addDrawnUser(ctx, req.Storage, u, r.caps(in))
 	if err == nil && !added {
 		err = refuse("the user name %q was drawn twice: make %s more random", u.Username, fieldUsernameTemplate)
 	}

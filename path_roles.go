@@ -39,6 +39,7 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldEnforceExpiry:          {Type: framework.TypeBool, Default: true, Description: "Have AWS deny everything to a user, and to the sessions it made for itself, once no lease of it can be alive any more, even if Vault is gone."},
 		fieldPropagationTimeout:     {Type: framework.TypeDurationSecond, Default: int(defaultPropagationTimeout.Seconds()), Description: "How long a reader waits, at most, until AWS lets the new key in. 0: not at all; at most 45s."},
 		fieldPoolSize:               {Type: framework.TypeInt, Description: "How many users are kept ready, with a key that AWS lets in already and nothing that they may do, so that leases need not wait. At most 100; default: 0, none."},
+		fieldMaxUsers:               {Type: framework.TypeInt, Description: "How many users of its leases there can be at a time, in whatever state; further readers are refused. At most 5000; default, or 0: no limit but the integration's."},
 		fieldMaxTTL:                 {Type: framework.TypeDurationSecond, Description: "Longest that a lease can live, renewals included. Default, or 0: the mount's."},
 	}
 }
@@ -125,6 +126,7 @@ func (b *backend) roleRead(ctx context.Context, req *logical.Request, d *framewo
 		fieldEnforceExpiry:          r.EnforceExpiry,
 		fieldPropagationTimeout:     int64(r.PropagationTimeout.Seconds()),
 		fieldPoolSize:               r.PoolSize,
+		fieldMaxUsers:               r.MaxUsers,
 	}}, nil
 }
 
@@ -142,6 +144,7 @@ func (r *role) update(d *framework.FieldData) {
 	setField(d, fieldEnforceExpiry, &r.EnforceExpiry)
 	setDuration(d, fieldPropagationTimeout, &r.PropagationTimeout)
 	setField(d, fieldPoolSize, &r.PoolSize)
+	setField(d, fieldMaxUsers, &r.MaxUsers)
 }
 
 func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -204,7 +207,8 @@ creds/<role> makes, and how long they live.
 At least one of policy_document (an inline policy), policy_arns (managed
 policies) and iam_groups gives the permissions. With enforce_expiry the users'
 inline policy also denies everything once no lease of them can be alive any
-more; it counts in IAM's limit of 2,048 characters. With pool_size users are made
+more; it counts in IAM's limit of 2,048 characters. With max_users readers are
+refused while the role has that many users. With pool_size users are made
 ahead, without permissions, so that leases need not wait for their keys. Empty the
 pools (pool_size=0) before the mount is disabled. Everything is checked when
 the role is written. Changes apply to users made from then on. When a role is

@@ -16,7 +16,7 @@ func TestRoleDefaults(t *testing.T) {
 		"integration": "default", "policy_document": testPolicy, "policy_arns": []string{}, "iam_groups": []string{},
 		"permissions_boundary_arn": "", "iam_tags": map[string]string{}, "user_path": "", "username_template": "",
 		"credential_type": "iam_user", "default_ttl": int64(1800), "max_ttl": int64(0), "enforce_expiry": true,
-		"propagation_timeout": int64(10), "pool_size": 0,
+		"propagation_timeout": int64(10), "pool_size": 0, "max_users": 0,
 	}, e.read("roles/app"))
 }
 
@@ -28,14 +28,14 @@ func TestRoleUpdateKeepsWhatItDoesNotMention(t *testing.T) {
 		"integration": "b", "policy_document": testPolicy, "policy_arns": []string{testPolicyARN + "a", testPolicyARN + "b"}, "iam_groups": []string{"g"},
 		"permissions_boundary_arn": testPolicyARN + "c", "iam_tags": map[string]string{"k": "v"}, "user_path": "/vault/deep/",
 		"username_template": "a-{{ random 20 }}", "credential_type": "iam_user", "default_ttl": int64(60), "max_ttl": int64(120), "enforce_expiry": false,
-		"propagation_timeout": int64(45), "pool_size": 3,
+		"propagation_timeout": int64(45), "pool_size": 3, "max_users": 7,
 	}
 	e.write("roles/app", full)
 	require.Equal(t, full, e.read("roles/app"))
 	for field, value := range map[string]any{
 		"integration": "default", "policy_document": policyOfSize(t, 300), "policy_arns": []string{testPolicyARN + "d"}, "iam_groups": []string{},
 		"permissions_boundary_arn": "", "iam_tags": map[string]string{}, "user_path": "", "username_template": "", "default_ttl": int64(90), "max_ttl": int64(0), "enforce_expiry": true,
-		"propagation_timeout": int64(0), "pool_size": 0,
+		"propagation_timeout": int64(0), "pool_size": 0, "max_users": 0,
 	} {
 		e.write("roles/app", map[string]any{field: value})
 		full[field] = value

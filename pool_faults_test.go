@@ -179,7 +179,7 @@ func TestPoolReaperLeavesATakingAlone(t *testing.T) {
 	e.advance(10 * time.Hour)
 	waiting := e.pooled()
 	e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Count: 1, Hook: func(c awsfake.Call) {
-		e.b.reaper.schedule(c.User, "", time.Time{})
+		e.b.reaper.schedule(c.User, time.Time{})
 		e.reap()
 	}})
 	l := e.issue("app", nil)

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,6 +44,10 @@ func (p *pools) take(ctx context.Context, req *logical.Request, r *role, terms f
 			continue
 		}
 		u, err := p.b.claim(ctx, req, r, w.username)
+		if errors.As(err, new(withheld)) {
+			p.giveBack(r.Name, w)
+			return nil, err
+		}
 		if err != nil {
 			// Nobody knows what the record says now. The user is not leased. Nor is
 			// anything done about it in AWS before its record can be written: this
@@ -70,6 +75,9 @@ func (b *backend) claim(ctx context.Context, req *logical.Request, r *role, user
 		u.PolicyARNs, u.Groups = r.PolicyARNs, r.IAMGroups
 		if r.hasInlinePolicy() {
 			u.PolicyName = u.Username
+		}
+		if err := b.reaper.admit(u, r.leaseCaps()); err != nil {
+			return false, err
 		}
 		claimed = u
 		return true, nil

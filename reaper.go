@@ -38,9 +38,12 @@ type reaper struct {
 	end      context.CancelFunc
 	done     sync.WaitGroup // of all work begun here
 
-	mu      sync.Mutex
-	agenda  agenda
-	listed  bool // the agenda has the records of earlier processes
+	mu     sync.Mutex
+	agenda agenda
+	listed bool // the agenda has the records of earlier processes
+	// learnt is closed, and another made, when there is an end to the reading of
+	// records of which only the names were known, or to the attempt.
+	learnt  chan struct{}
 	passing bool
 	stopped bool
 	// reported is when the log last had a failure of storage, by its cause.
@@ -48,17 +51,28 @@ type reaper struct {
 }
 
 func newReaper(b *backend) *reaper {
-	r := &reaper{b: b, agenda: newAgenda(), reported: make(map[string]time.Time)}
+	r := &reaper{b: b, agenda: newAgenda(), learnt: make(chan struct{}), reported: make(map[string]time.Time)}
 	r.lifetime, r.end = context.WithCancel(context.Background())
 	return r
 }
 
-// schedule says when the user's record is to be looked at next. The integration
-// is empty where it is not known.
-func (r *reaper) schedule(username, integration string, at time.Time) {
+// schedule says when the user's record is to be looked at next, whatever it says.
+func (r *reaper) schedule(username string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.agenda.note(username, integration, at)
+	r.agenda.note(username, kind{}, at)
+}
+
+// note is schedule for a record that is known.
+func (r *reaper) note(u *userRecord, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.noteLocked(u, at)
+}
+
+// noteLocked is for callers that hold the lock.
+func (r *reaper) noteLocked(u *userRecord, at time.Time) {
+	r.agenda.note(u.Username, kindOf(u), at).made = u.Created.Unix()
 }
 
 func (r *reaper) forget(username string) {
@@ -124,6 +138,11 @@ func (r *reaper) pass(s logical.Storage) {
 	}
 	r.b.pools.tend(s)
 	r.workOff(s)
+	r.mu.Lock()
+	if q := r.agenda.queues[unread]; q == nil || !q.busy {
+		r.announceLearnt() // nothing was to be read, or it could not even be listed
+	}
+	r.mu.Unlock()
 	if err := r.b.rotations.pass(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err)
 	}
@@ -148,7 +167,7 @@ func (r *reaper) list(s logical.Storage) error {
 	defer r.mu.Unlock()
 	for _, name := range names {
 		if r.agenda.byName[name] == nil {
-			r.agenda.note(name, unread, now)
+			r.agenda.note(name, kind{}, now)
 		}
 	}
 	r.listed = true
@@ -170,6 +189,9 @@ func (r *reaper) workOff(s logical.Storage) {
 			r.mu.Lock()
 			q.busy = false
 			r.agenda.tidy(q)
+			if q.integration == unread {
+				r.announceLearnt()
+			}
 			r.mu.Unlock()
 			if q.integration == unread {
 				r.workOff(s) // what has turned out to be due
@@ -209,7 +231,7 @@ func (r *reaper) take(q *queue, due, again time.Time) (string, bool) {
 	if a == nil {
 		return "", false
 	}
-	r.agenda.note(a.username, unread, again)
+	r.agenda.note(a.username, kind{}, again)
 	return a.username, true
 }
 
@@ -220,16 +242,16 @@ func (r *reaper) learn(ctx context.Context, s logical.Storage, username string, 
 	r.mu.Lock()
 	a := r.agenda.byName[username]
 	// Anything else was noted or struck while the record was being read.
-	unchanged := a != nil && a.queue.integration == unread && a.at.Equal(taken)
+	unchanged := a != nil && a.group.integration == unread && a.at.Equal(taken)
 	switch {
 	case !unchanged:
 	case unreadable(err):
 		// It must not hide the others, nor be forgotten.
-		r.agenda.note(username, unread, r.b.now().Add(unreadablePause))
+		r.agenda.note(username, unreadableKind, r.b.now().Add(unreadablePause))
 	case err == nil && u == nil:
 		r.agenda.strike(username)
 	case err == nil:
-		r.agenda.note(username, u.Integration, u.due()) // in another queue: a record names its integration
+		r.noteLocked(u, u.due()) // in another queue: a record names its integration
 	}
 	r.mu.Unlock()
 	if err != nil && unchanged {
@@ -247,7 +269,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 			r.forget(username)
 			return false, nil
 		case b.now().Before(u.due()):
-			r.schedule(username, u.Integration, u.due())
+			r.note(u, u.due())
 			return false, nil
 		}
 		// From here on a renewal is refused. If it cannot be written, a
@@ -262,7 +284,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 		}
 	}
 	if unreadable(err) {
-		r.schedule(username, unread, b.now().Add(unreadablePause))
+		r.schedule(username, b.now().Add(unreadablePause))
 	}
 	if err != nil {
 		r.complain(username, err)

@@ -14,14 +14,45 @@ const unread = ""
 type agenda struct {
 	byName map[string]*appointment
 	queues map[string]*queue // by integration
+	groups map[kind]*group
+	leased map[string]int // users by role, but for those that wait for a lease
 }
 
-// appointment is when the record of a user is to be looked at.
+// appointment is when the record of a user is to be looked at. There is one for
+// each record: it fills 64 bytes, and any more would cost 80.
 type appointment struct {
 	username string
 	at       time.Time
-	queue    *queue
-	index    int // in the queue
+	group    *group
+	index    int   // in the group's queue
+	made     int64 // the record's Created in seconds of Unix time; 0 where that is not known
+}
+
+// kind is what users are counted by. The empty one is of records of which no more
+// than the name is known.
+type kind struct {
+	integration, role string
+	state             userState
+}
+
+// unreadableKind is the kind of records that were read and cannot be understood.
+var unreadableKind = kind{integration: unread, state: "unreadable"}
+
+// kindOf calls all users pooled that nobody was given, also while they are made
+// and deleted: they are not the role's leases.
+func kindOf(u *userRecord) kind {
+	state := u.State
+	if u.Ahead != nil && u.Ahead.Taken.IsZero() {
+		state = statePooled
+	}
+	return kind{u.Integration, u.Role, state}
+}
+
+// group is all appointments of a kind. They are in one queue.
+type group struct {
+	kind
+	queue *queue
+	n     int
 }
 
 // queue holds the appointments of one integration, so that an account that does
@@ -34,26 +65,37 @@ type queue struct {
 }
 
 func newAgenda() agenda {
-	return agenda{byName: make(map[string]*appointment), queues: make(map[string]*queue)}
+	return agenda{
+		byName: make(map[string]*appointment), queues: make(map[string]*queue),
+		groups: make(map[kind]*group), leased: make(map[string]int),
+	}
 }
 
-// note replaces what was noted of the user before. An integration that is not
-// known does not make a known one forgotten.
-func (g *agenda) note(username, integration string, at time.Time) {
+// note replaces what was noted of the user before. A kind that is not known does
+// not make a known one forgotten.
+func (g *agenda) note(username string, k kind, at time.Time) *appointment {
 	a := g.byName[username]
 	switch {
 	case a == nil:
-		a = &appointment{username: username}
+		a = &appointment{username: username, at: at}
 		g.byName[username] = a
-	case integration == unread || integration == a.queue.integration:
+		g.join(a, k)
+		heap.Push(a.group.queue, a)
+	case k == kind{} || k.integration == a.group.integration:
+		if k != (kind{}) && k != a.group.kind {
+			before := a.group
+			g.join(a, k) // first, so that the queue is not dropped
+			g.part(before)
+		}
 		a.at = at
-		heap.Fix(a.queue, a.index)
-		return
+		heap.Fix(a.group.queue, a.index)
 	default:
 		g.leave(a)
+		a.at = at
+		g.join(a, k)
+		heap.Push(a.group.queue, a)
 	}
-	a.at, a.queue = at, g.queue(integration)
-	heap.Push(a.queue, a)
+	return a
 }
 
 // strike removes the user, if there.
@@ -62,6 +104,41 @@ func (g *agenda) strike(username string) {
 		g.leave(a)
 		delete(g.byName, username)
 	}
+}
+
+// join counts the appointment in its new group.
+func (g *agenda) join(a *appointment, k kind) {
+	if g.groups[k] == nil {
+		g.groups[k] = &group{kind: k, queue: g.queue(k.integration)}
+	}
+	a.group = g.groups[k]
+	a.group.n++
+	if a.group.state != statePooled {
+		g.leased[k.role]++
+	}
+}
+
+// part counts an appointment out of the group, and drops it when it is empty:
+// roles come and go.
+func (g *agenda) part(of *group) {
+	of.n--
+	if of.n == 0 {
+		delete(g.groups, of.kind)
+	}
+	if of.state != statePooled {
+		g.leased[of.role]--
+		if g.leased[of.role] == 0 {
+			delete(g.leased, of.role)
+		}
+	}
+}
+
+// count is how many appointments there are of the kind.
+func (g *agenda) count(k kind) int {
+	if of := g.groups[k]; of != nil {
+		return of.n
+	}
+	return 0
 }
 
 // first is the earliest appointment of the queue, if it is due.
@@ -82,8 +159,9 @@ func (g *agenda) queue(integration string) *queue {
 }
 
 func (g *agenda) leave(a *appointment) {
-	heap.Remove(a.queue, a.index)
-	g.tidy(a.queue)
+	heap.Remove(a.group.queue, a.index)
+	g.part(a.group)
+	g.tidy(a.group.queue)
 }
 
 // tidy drops a queue that is of no use any more.

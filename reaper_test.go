@@ -34,7 +34,7 @@ func TestReaperSparesARenewedUser(t *testing.T) {
 	e.advance(20 * time.Minute)
 	_, err := e.renew(l, time.Hour)
 	require.NoError(t, err)
-	e.b.reaper.schedule(l.username(), "", time.Time{}) // as if it was found due before the renewal
+	e.b.reaper.schedule(l.username(), time.Time{}) // as if it was found due before the renewal
 	e.advance(30 * time.Minute)
 	e.reap()
 	require.Len(t, e.issuedUsers(), 1)

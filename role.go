@@ -68,6 +68,9 @@ type role struct {
 	// PoolSize is how many users are kept ready; see pools.
 	PoolSize int `json:"pool_size"`
 
+	// MaxUsers is how many users of its leases there can be; 0: any number.
+	MaxUsers int `json:"max_users"`
+
 	// fits says that checkSize was asked, and found nothing.
 	fits bool
 }
@@ -125,6 +128,7 @@ func (r *role) validate(in *integration) error {
 		r.validateTTLs(),
 		r.validatePropagationTimeout(),
 		r.validatePoolSize(),
+		validateMaxUsers(r.MaxUsers),
 	)
 }
 

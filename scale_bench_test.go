@@ -16,7 +16,7 @@ import (
 func fillAgenda(g *agenda, n int) {
 	now := time.Now()
 	for i := range n {
-		g.note(fmt.Sprintf("vault-app-%020d", i), fmt.Sprintf("a%d", i%manyAccounts), now.Add(time.Hour+time.Duration(i)*time.Second))
+		g.note(fmt.Sprintf("vault-app-%020d", i), kind{fmt.Sprintf("a%d", i%manyAccounts), "app", stateActive}, now.Add(time.Hour+time.Duration(i)*time.Second))
 	}
 }
 
@@ -53,7 +53,7 @@ func BenchmarkReaperSchedule(b *testing.B) {
 	at := time.Now()
 	for b.Loop() {
 		at = at.Add(time.Second)
-		r.schedule("vault-app-00000000000000000000", "a0", at)
+		r.schedule("vault-app-00000000000000000000", at)
 	}
 }
 

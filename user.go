@@ -247,11 +247,11 @@ func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord)
 		return fmt.Errorf("encoding the record of user %q: %w", u.Username, err)
 	}
 	if err := s.Put(ctx, entry); err != nil {
-		b.reaper.schedule(u.Username, u.Integration, b.now())
+		b.reaper.note(u, b.now())
 		b.users.forget(u.Username)
 		return storageError{fmt.Errorf("writing the record of user %q: %w", u.Username, err)}
 	}
-	b.reaper.schedule(u.Username, u.Integration, u.due())
+	b.reaper.note(u, u.due())
 	b.users.note(u.Username, u.facts())
 	if u.State == stateDeleting {
 		b.condemned.Store(u.Username, nil)
@@ -273,33 +273,41 @@ func (b *backend) addUser(ctx context.Context, s logical.Storage, u *userRecord)
 	lock := locksutil.LockForKey(b.userLocks, u.Username)
 	lock.Lock()
 	defer lock.Unlock()
-	return b.addLocked(ctx, s, u)
+	recorded, err := isRecorded(ctx, s, u.Username)
+	if recorded || err != nil {
+		return false, err
+	}
+	err = b.putUser(ctx, s, u)
+	return err == nil, err
 }
 
-// addDrawnUser is addUser for a name that was drawn at random. It looks into
-// storage only if the reaper's agenda has the name, or does not have all yet.
-// That is a hint, and enough here, where no more than chance stands against it.
-func (b *backend) addDrawnUser(ctx context.Context, s logical.Storage, u *userRecord) (bool, error) {
+// addDrawnUser is addUser for a name that was drawn at random, within the caps. It
+// looks into storage only if the reaper's agenda has the name, or does not have all
+// yet. That is a hint, and enough here, where no more than chance stands against it.
+func (b *backend) addDrawnUser(ctx context.Context, s logical.Storage, u *userRecord, c caps) (bool, error) {
 	lock := locksutil.LockForKey(b.userLocks, u.Username)
 	lock.Lock()
 	defer lock.Unlock()
 	if b.reaper.mayKnow(u.Username) {
-		return b.addLocked(ctx, s, u)
+		if recorded, err := isRecorded(ctx, s, u.Username); recorded || err != nil {
+			return false, err
+		}
 	}
-	err := b.putUser(ctx, s, u)
-	return err == nil, err
-}
-
-// addLocked is for callers that hold the user's lock.
-func (b *backend) addLocked(ctx context.Context, s logical.Storage, u *userRecord) (bool, error) {
-	other, err := getUser(ctx, s, u.Username)
-	if other != nil || unreadable(err) {
-		return false, nil
-	}
+	err := b.reaper.admit(u, c)
 	if err == nil {
 		err = b.putUser(ctx, s, u)
 	}
 	return err == nil, err
+}
+
+// isRecorded says whether there is a record of the name, be it one that cannot be
+// understood.
+func isRecorded(ctx context.Context, s logical.Storage, username string) (bool, error) {
+	u, err := getUser(ctx, s, username)
+	if unreadable(err) {
+		return true, nil
+	}
+	return u != nil, err
 }
 
 // mayKnow is false only for a name that no record bears: all that were there when
