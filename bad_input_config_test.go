@@ -52,6 +52,9 @@ var badConnections = map[string][]badValue{
 		{"below -1", -2, "0 to 50"}, {"too many by one", 51, "0 to 50"}, {"words", "many", "a whole number"}, {"fraction", 1.5, "a whole number"},
 		{"boolean", true, "a whole number"}, {"octal", "010", "without leading zeros"}, {"empty", "", "a whole number"}, {"overflow", "9223372036854775808", "a whole number"}, {"null", nil, "leave it out"},
 	},
+	"max_users": {
+		{"below 0", -1, "or at most 5000"}, {"too many by one", 5001, "or at most 5000"}, {"words", "many", "a whole number"}, {"null", nil, "leave it out"},
+	},
 	"user_path": {
 		{"no slash before", "vault/", "begin and end it with '/'"}, {"no slash after", "/vault", "begin and end it with '/'"}, {"empty", "", "begin and end it"}, {"empty segment", "/a//b/", "begin and end it"},
 		{"space", "/a b/", "letters, digits and"}, {"wildcard", "/vault/*/", "letters, digits and"}, {"too long by one", "/" + long(502) + "/", "at most 503"}, {"number", 5, "one string"},

@@ -83,6 +83,9 @@ func badRoles(t *testing.T) map[string][]badValue {
 		"credential_type": {
 			{"built-in's others", "assumed_role", "only iam_user"}, {"empty", "", "only iam_user"}, {"list", []string{"iam_user"}, "one string"},
 		},
+		"max_users": {
+			{"below 0", -1, "or at most 5000"}, {"too many by one", 5001, "or at most 5000"}, {"words", "many", "a whole number"}, {"null", nil, "leave it out"},
+		},
 		"default_ttl": {
 			{"zero", 0, "at least 1s"}, {"empty", "", "at least 1s"}, {"negative", "-1h", "duration in whole seconds"}, {"fraction of a second", "900ms", "duration in whole seconds"}, {"words", "soon", "duration in whole seconds"},
 			{"boolean", true, "duration in whole seconds"}, {"overflow", "9999999999999", "duration in whole seconds"}, {"null", nil, "leave it out"}, {"over max_ttl", "49h", "lower the one or raise the other"},

@@ -180,7 +180,7 @@ func (g *agenda) full(whole string, limit, damaged int, now time.Time, counts fu
 	if damaged > 0 {
 		parts = append(parts, fmt.Sprintf("%d on record that cannot be read and may be among them", damaged))
 	}
-	text := fmt.Sprintf("%s has %d users, and %s=%d (%s)", whole, total, fieldMaxUsers, limit, strings.Join(parts, ", "))
+	text := fmt.Sprintf("%s has %d user(s), and %s=%d (%s)", whole, total, fieldMaxUsers, limit, strings.Join(parts, ", "))
 	oldest, ends := g.oldestAndFirst(queues, counts)
 	if !oldest.IsZero() {
 		text += fmt.Sprintf("; the oldest was made at %s", timestamp(oldest))

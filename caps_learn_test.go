@@ -60,12 +60,12 @@ func TestMaxUsersAfterARestart(t *testing.T) {
 			var readers sync.WaitGroup
 			readers.Go(func() { leases = e.readAtOnce(64, "app") })
 			<-reached
-			require.Len(t, e.issuedUsers(), 0)
+			require.Empty(t, e.issuedUsers())
 			release()
 			readers.Wait()
 			require.Len(t, leases, 7)
 			operations := e.countOperations()
-			e.refusedReading("app", "has 50 users")
+			e.refusedReading("app", "has 50 user(s)")
 			require.Empty(t, operations())
 		})
 	}
@@ -93,7 +93,7 @@ func TestMaxUsersIsKnownBeforeAllIsRead(t *testing.T) {
 		e.issue("app", nil)
 	}
 	e.write("roles/app", map[string]any{fieldMaxUsers: 29})
-	e.refusedReading("app", "has 29 users")
+	e.refusedReading("app", "has 29 user(s)")
 	release()
 	e.settle()
 	e.write("roles/app", map[string]any{fieldMaxUsers: 30})
@@ -132,7 +132,7 @@ func TestMaxUsersWhileRecordsCannotBeRead(t *testing.T) {
 			e.storage.on(nil)
 			e.advance(minRetryPause)
 			e.issue("app", nil)
-			e.refusedReading("app", "has 2 users")
+			e.refusedReading("app", "has 2 user(s)")
 		})
 	}
 }
@@ -184,7 +184,7 @@ func TestMaxUsersAndADamagedRecord(t *testing.T) {
 	require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: userPrefix + "vault-app-x", Value: []byte("{")}))
 	e.start()
 	l := e.issue("app", nil)
-	e.refusedReading("app", "has 2 users, and max_users=2 (1 leased, 1 on record that cannot be read and may be among them)")
+	e.refusedReading("app", "has 2 user(s), and max_users=2 (1 leased, 1 on record that cannot be read and may be among them)")
 	require.NoError(t, e.storage.Delete(t.Context(), userPrefix+"vault-app-x"))
 	e.advance(unreadablePause)
 	require.NoError(t, e.revoke(l))
@@ -209,5 +209,5 @@ func TestMaxUsersOfManyUsers(t *testing.T) {
 	}
 	require.NoError(t, err)
 	e.issue("app", nil)
-	e.refusedReading("app", "has 1 users")
+	e.refusedReading("app", "has 1 user(s)")
 }

@@ -115,7 +115,7 @@ func TestMaxUsersSaysWhoTakesTheRoom(t *testing.T) {
 	records := e.records()
 	e.aws.ResetCalls()
 	operations := e.countOperations()
-	e.refusedReading("app", `role "app" has 2 users, and max_users=2 (2 leased)`,
+	e.refusedReading("app", `role "app" has 2 user(s), and max_users=2 (2 leased)`,
 		"the oldest was made at "+timestamp(records[first.username()].Created),
 		"the first lease to end does so at "+timestamp(records[second.username()].Expires.Add(-clockAllowance)),
 		"revoke leases that nobody needs, or raise max_users")
@@ -123,11 +123,11 @@ func TestMaxUsersSaysWhoTakesTheRoom(t *testing.T) {
 	require.Empty(t, e.aws.Calls())
 
 	e.cap("app", 0, 2)
-	e.refusedReading("app", `integration "default" has 2 users, and max_users=2 (2 leased)`)
+	e.refusedReading("app", `integration "default" has 2 user(s), and max_users=2 (2 leased)`)
 	e.cap("app", 3, 0)
 	e.issue("app", nil)
 	e.cap("app", 1, 0) // applies to who comes next
-	e.refusedReading("app", `role "app" has 3 users, and max_users=1 (3 leased)`)
+	e.refusedReading("app", `role "app" has 3 user(s), and max_users=1 (3 leased)`)
 	e.cap("app", 0, 0)
 	e.issue("app", nil)
 }
@@ -209,7 +209,7 @@ func TestMaxUsersAndPools(t *testing.T) {
 	require.Len(t, leases, 2)
 	e.settle()
 	require.Len(t, e.pooled(), 3, "as many as the integration has room for")
-	e.refusedReading("app", `role "app" has 2 users, and max_users=2 (2 leased)`)
+	e.refusedReading("app", `role "app" has 2 user(s), and max_users=2 (2 leased)`)
 
 	// A waiting user has its place already.
 	e.write("roles/app", map[string]any{fieldMaxUsers: 0})
@@ -218,7 +218,7 @@ func TestMaxUsersAndPools(t *testing.T) {
 	require.Len(t, e.records(), 5)
 	e.leaveShort("app")
 	e.write("roles/other", map[string]any{"policy_document": testPolicy})
-	e.refusedReading("other", `integration "default" has 5 users, and max_users=5 (3 leased, 2 waiting for a lease)`)
+	e.refusedReading("other", `integration "default" has 5 user(s), and max_users=5 (3 leased, 2 waiting for a lease)`)
 
 	// Retiring them makes room only once they are gone.
 	heal := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500})
@@ -247,7 +247,7 @@ func TestMaxUsersOfARoleThatMoved(t *testing.T) {
 	l := e.issue("app", nil)
 	e.write("roles/app", map[string]any{"integration": "b"})
 	e.issue("app", nil)
-	e.refusedReading("app", `role "app" has 2 users`)
+	e.refusedReading("app", `role "app" has 2 user(s)`)
 	require.NoError(t, e.revoke(l))
 	e.issue("app", nil)
 	e.issue("b", nil)
