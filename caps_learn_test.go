@@ -140,7 +140,7 @@ func TestMaxUsersWhileRecordsCannotBeRead(t *testing.T) {
 // TestMaxUsersBoundsTheWait, also where storage does not answer, the caller goes
 // away, or the backend ends.
 //
-// Break it by taking ctx.Done or r.lifetime.Done out of reaper.awaitRoom.
+// Break it by taking ctx.Done out of reaper.awaitRoom.
 func TestMaxUsersBoundsTheWait(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, corePolicy)

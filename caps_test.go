@@ -28,6 +28,17 @@ func (e *env) refusedReading(role string, texts ...string) {
 	e.refused(logical.ReadOperation, "creds/"+role, nil, texts...)
 }
 
+// slowWrites has storage take its time to write a record, as a cluster does, so that
+// readers at once meet between the look at the caps and the end of the write.
+func (e *env) slowWrites() {
+	e.storage.on(func(op, key string) (bool, error) {
+		if op == "put" && matchesKey(userPrefix, key) {
+			time.Sleep(20 * time.Millisecond)
+		}
+		return true, nil
+	})
+}
+
 // readAtOnce has so many readers at a time, and returns the leases of those who
 // were served.
 func (e *env) readAtOnce(readers int, roles ...string) []lease {
@@ -77,6 +88,7 @@ func TestMaxUsersIsExact(t *testing.T) {
 			e := newEnv(t, corePolicy)
 			e.write("roles/other", map[string]any{"policy_document": testPolicy})
 			e.cap("app", scene.ofRole, scene.ofIntegration)
+			e.slowWrites()
 			var live, most atomic.Int64
 			e.aws.Inject(awsfake.Fault{Action: "CreateUser", Hook: func(awsfake.Call) {
 				for n := live.Add(1); n > most.Load(); {
@@ -205,6 +217,7 @@ func TestMaxUsersAndPools(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.cap("app", 2, 5)
 	e.pool("app", 4)
+	e.slowWrites()
 	leases := e.readAtOnce(64, "app")
 	require.Len(t, leases, 2)
 	e.settle()
