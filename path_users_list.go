@@ -91,10 +91,10 @@ func (b *backend) userList(ctx context.Context, req *logical.Request, d *framewo
 
 // selectUsers returns the first of the users that the selection has.
 func (b *backend) selectUsers(ctx context.Context, s logical.Storage, names []string, selection userSelection, limit int) ([]string, error) {
+	page := []string{} // no null, which clients would meet in the answer
 	if selection == (userSelection{}) {
-		return names[:min(limit, len(names))], nil
+		return append(page, names[:min(limit, len(names))]...), nil
 	}
-	page := []string{}
 	for chunk := range slices.Chunk(names, surveyChunk) {
 		facts, err := b.factsOf(ctx, s, chunk)
 		if err != nil {

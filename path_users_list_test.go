@@ -213,3 +213,11 @@ func TestAListThatTakesTooLong(t *testing.T) {
 	require.Len(t, e.listed(map[string]any{"state": "active"}), 10)
 	require.Less(t, operations()["get users"], 10)
 }
+
+// An empty list is a list, which a client can go through. Break it by returning the
+// names as storage lists them.
+func TestAnEmptyListOfUsersHasKeys(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	resp := e.must(logical.ListOperation, "users/", nil)
+	require.Equal(t, []string{}, resp.Data["keys"])
+}
