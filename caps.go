@@ -72,6 +72,9 @@ func (b *backend) awaitRoom(ctx context.Context, s logical.Storage, r *role) err
 // awaitRoom returns an error if there is no room, and waits only while that is not
 // known: for one reading of the records, and for a bounded time. It reserves nothing.
 func (r *reaper) awaitRoom(ctx context.Context, s logical.Storage, c caps) error {
+	if !r.bounded(c) {
+		return nil
+	}
 	r.mu.Lock()
 	err, learnt := r.room(c), r.learnt
 	r.mu.Unlock()
@@ -101,22 +104,29 @@ func (r *reaper) announceLearnt() {
 // any number of callers at once no more are let in than that. If the record is not
 // written after all, the reaper finds that out.
 func (r *reaper) admit(u *userRecord, c caps) error {
+	bounded := r.bounded(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := r.room(c)
+	var err error
+	if bounded {
+		err = r.room(c)
+	}
 	if err == nil {
 		r.noteLocked(u, u.due())
 	}
 	return err
 }
 
+// bounded says whether the caps are to be kept here. It may ask core, and is not for
+// callers that hold the lock.
+func (r *reaper) bounded(c caps) bool {
+	// Elsewhere nothing is written, but passed on to the node that may.
+	return (c.ofRole > 0 || c.ofIntegration > 0) && r.b.WriteSafeReplicationState()
+}
+
 // room returns an error unless one more user is within the caps, for certain. It is
 // for callers that hold the lock.
 func (r *reaper) room(c caps) error {
-	// Elsewhere nothing is written, but passed on to the node that may.
-	if c.ofRole == 0 && c.ofIntegration == 0 || !r.b.WriteSafeReplicationState() {
-		return nil
-	}
 	g := &r.agenda
 	if c.ofRole > 0 {
 		whole := fmt.Sprintf("role %q", c.role)
