@@ -108,10 +108,11 @@ func newBackend(uuid string) *backend {
 		},
 		Paths: framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathLookup(), b.pathTidy(),
 			b.pathPolicy(), b.pathRotateRoot()),
-		Secrets:      []*framework.Secret{b.secretIAMUser()},
-		PeriodicFunc: b.periodic,
-		Invalidate:   b.invalidate,
-		Clean:        b.clean,
+		Secrets:        []*framework.Secret{b.secretIAMUser()},
+		InitializeFunc: b.initialize,
+		PeriodicFunc:   b.periodic,
+		Invalidate:     b.invalidate,
+		Clean:          b.clean,
 	}
 	for _, path := range b.Paths {
 		for _, operation := range path.Operations {

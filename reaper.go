@@ -90,6 +90,15 @@ func (b *backend) periodic(_ context.Context, req *logical.Request) error {
 	return nil
 }
 
+// initialize is called when core has mounted the backend, or made its process anew.
+// What an earlier process left is worked off from then on: core's first periodic
+// callback comes a minute later (NewRollbackManager), which a node that keeps
+// failing may not live to see. Core waits for this on becoming active
+// (Core.postUnseal), so that nothing is done here that takes time.
+func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {
+	return b.periodic(ctx, &logical.Request{Storage: req.Storage})
+}
+
 // start begins a pass, unless one is still running.
 func (r *reaper) start(s logical.Storage) {
 	r.mu.Lock()

@@ -26,6 +26,51 @@ func TestReaperDeletesAUserWhoseLeaseWasNeverStored(t *testing.T) {
 	e.requireNothingLeft()
 }
 
+// A node that keeps failing may not live to its first periodic callback. Break it by
+// leaving InitializeFunc out of newBackend.
+func TestReaperBeginsWithTheProcess(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		state consts.ReplicationState
+		left  int
+	}{
+		"active node":         {0, 0},
+		"performance standby": {consts.ReplicationPerformanceStandby, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			e.issue("app", nil)
+			e.advance(time.Hour)
+			e.system.ReplicationStateVal = test.state
+			e.start()
+			require.NoError(t, e.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: e.storage}))
+			e.b.reaper.done.Wait()
+			require.Len(t, e.issuedUsers(), test.left)
+			require.Len(t, e.records(), test.left)
+		})
+	}
+}
+
+// Core waits for it before it serves anybody.
+func TestInitializationWaitsForNothing(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.start()
+	release := make(chan struct{})
+	defer close(release)
+	e.storage.on(func(string, string) (bool, error) { <-release; return true, nil })
+	done := make(chan error, 1)
+	go func() { done <- e.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: e.storage}) }()
+	select {
+	case err := <-done:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "it waits for storage")
+	}
+}
+
 // Break it by taking the second reading of the record out of reaper.reap.
 func TestReaperSparesARenewedUser(t *testing.T) {
 	e := newEnv(t, corePolicy)
