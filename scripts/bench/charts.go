@@ -14,11 +14,11 @@ func (r results) latencyCharts() []chart {
 			series: []string{builtIn, ours, "floor"}, values: make([][]float64, 3),
 		}
 		for _, aws := range r.latencySizes() {
-			c.labels = append(c.labels, number(aws)+" ms")
+			c.labels = append(c.labels, aws.String())
 			for i, engine := range []string{builtIn, ours} {
 				c.values[i] = append(c.values[i], spreadOf(r.latency(engine, operation, aws, p50)).median)
 			}
-			c.values[2] = append(c.values[2], floorRoundTrips*aws)
+			c.values[2] = append(c.values[2], floorRoundTrips*aws.ms)
 		}
 		all = append(all, c)
 	}

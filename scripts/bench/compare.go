@@ -64,7 +64,7 @@ func (c *comparison) calls(ctx context.Context) error {
 
 func (c *comparison) latency(ctx context.Context) error {
 	for _, size := range c.latencies {
-		c.say("  %d leases of each engine, AWS answers in %s", size.leases, size.latency)
+		c.say("  %d leases of each engine, AWS %s", size.leases, size.describe())
 		rows, err := c.measureLatency(ctx, c.stage, c.engines, size)
 		if err != nil {
 			return err

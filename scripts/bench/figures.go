@@ -8,11 +8,11 @@ import (
 
 // What the runs found, value by value, in the order of the runs.
 
-func (r results) latency(engine, operation string, latency float64, get func(latencyRow) float64) []float64 {
+func (r results) latency(engine, operation string, at awsLatency, get func(latencyRow) float64) []float64 {
 	var values []float64
 	for _, run := range r.Runs {
 		for _, row := range run.Latency {
-			if row.Engine == engine && row.Operation == operation && row.Latency == latency {
+			if row.Engine == engine && row.Operation == operation && row.at() == at {
 				values = append(values, get(row))
 			}
 		}

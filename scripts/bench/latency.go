@@ -11,6 +11,10 @@ import (
 func (b *bench) measureLatency(ctx context.Context, s *stage, engines []engine, size latencySize) ([]latencyRow, error) {
 	s.cloud.SetLatency(size.latency)
 	defer s.cloud.SetLatency(0)
+	if size.distant {
+		s.cloud.away.Store(int64(size.latency))
+		defer s.cloud.away.Store(0)
+	}
 	took := map[string]map[string][]float64{issuing: {}, revoking: {}}
 	for range size.leases {
 		for _, e := range engines {
@@ -32,7 +36,7 @@ func (b *bench) measureLatency(ctx context.Context, s *stage, engines []engine, 
 		for _, e := range engines {
 			values := took[operation][e.name]
 			rows = append(rows, latencyRow{
-				Engine: e.name, Operation: operation, Latency: millis(size.latency), Leases: len(values),
+				Engine: e.name, Operation: operation, Latency: millis(size.latency), Distant: size.distant, Leases: len(values),
 				P50: percentile(values, 50), P95: percentile(values, 95), P99: percentile(values, 99),
 			})
 		}

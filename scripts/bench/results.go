@@ -62,11 +62,29 @@ type latencyRow struct {
 	Engine    string  `json:"engine"`
 	Operation string  `json:"operation"`
 	Latency   float64 `json:"latency_ms"`
-	Leases    int     `json:"leases"`
-	P50       float64 `json:"p50_ms"`
-	P95       float64 `json:"p95_ms"`
-	P99       float64 `json:"p99_ms"`
+	// Distant says that each handshake of a new connection took as long as a call.
+	Distant bool    `json:"distant,omitempty"`
+	Leases  int     `json:"leases"`
+	P50     float64 `json:"p50_ms"`
+	P95     float64 `json:"p95_ms"`
+	P99     float64 `json:"p99_ms"`
 }
+
+// awsLatency is how long AWS takes to answer, in milliseconds, and whether it is the
+// way that takes it.
+type awsLatency struct {
+	ms      float64
+	distant bool
+}
+
+func (a awsLatency) String() string {
+	if a.distant {
+		return number(a.ms) + " ms away"
+	}
+	return number(a.ms) + " ms"
+}
+
+func (l latencyRow) at() awsLatency { return awsLatency{l.Latency, l.Distant} }
 
 // throughputRow is how many leases a second were made and revoked.
 type throughputRow struct {

@@ -47,6 +47,8 @@ func sampleRun(slower float64) run {
 		Latency: []latencyRow{
 			{Engine: builtIn, Operation: issuing, Latency: 50, Leases: 60, P50: 165, P95: 170, P99: 180},
 			{Engine: ours, Operation: issuing, Latency: 50, Leases: 60, P50: 110 * slower, P95: 112, P99: 113},
+			{Engine: builtIn, Operation: issuing, Latency: 50, Distant: true, Leases: 25, P50: 600, P95: 610, P99: 620},
+			{Engine: ours, Operation: issuing, Latency: 50, Distant: true, Leases: 25, P50: 1000, P95: 1010, P99: 1020},
 		},
 		Throughput: []throughputRow{
 			{Engine: builtIn, Clients: 16, Leases: 100, Issued: []float64{200, 210, 190}, Revoked: []float64{100}},

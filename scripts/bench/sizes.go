@@ -30,6 +30,14 @@ type sizes struct {
 type latencySize struct {
 	latency time.Duration
 	leases  int
+	distant bool // the latency is the way's: opening a connection takes it, too
+}
+
+func (s latencySize) describe() string {
+	if s.distant {
+		return "is " + s.latency.String() + " away"
+	}
+	return "answers in " + s.latency.String()
 }
 
 // throughputSize is how many leases how many clients ask for in one round.
@@ -48,7 +56,8 @@ type massSize struct {
 func fullSizes() sizes {
 	return sizes{
 		latencies: []latencySize{
-			{0, 400}, {20 * time.Millisecond, 100}, {50 * time.Millisecond, 60}, {150 * time.Millisecond, 25},
+			{0, 400, false}, {20 * time.Millisecond, 100, false}, {50 * time.Millisecond, 60, false}, {150 * time.Millisecond, 25, false},
+			{50 * time.Millisecond, 25, true},
 		},
 		throughput:     []throughputSize{{1, 300}, {16, 1200}, {64, 1600}},
 		rounds:         3,
@@ -71,7 +80,10 @@ func fullSizes() sizes {
 // quickSizes shows in about two minutes that every part works.
 func quickSizes() sizes {
 	return sizes{
-		latencies:      []latencySize{{0, 20}, {20 * time.Millisecond, 5}, {50 * time.Millisecond, 5}, {150 * time.Millisecond, 2}},
+		latencies: []latencySize{
+			{0, 20, false}, {20 * time.Millisecond, 5, false}, {50 * time.Millisecond, 5, false}, {150 * time.Millisecond, 2, false},
+			{50 * time.Millisecond, 2, true},
+		},
 		throughput:     []throughputSize{{1, 10}, {16, 64}, {64, 128}},
 		rounds:         1,
 		masses:         []massSize{{20, 20}, {100, 200}},
