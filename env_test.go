@@ -153,7 +153,7 @@ func (e *env) doCtx(ctx context.Context, op logical.Operation, path string, data
 	e.t.Helper()
 	req := &logical.Request{
 		Operation: op, Path: path, Data: asTransported(e.t, data), Storage: e.storage, ID: "test-request",
-		EntityID: "test-entity", DisplayName: "test-display", ClientTokenAccessor: "test-accessor",
+		MountPoint: "test-mount/", EntityID: "test-entity", DisplayName: "test-display", ClientTokenAccessor: "test-accessor",
 	}
 	if op == logical.UpdateOperation {
 		if found, exists, err := e.b.HandleExistenceCheck(ctx, req); err == nil && found && !exists {

@@ -89,6 +89,10 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 	if err == nil && !r.fits {
 		err = r.checkSize()
 	}
+	if err == nil {
+		// Before anything is on record. Renewing and revoking do not need who asked.
+		r, err = b.roleFor(req, r)
+	}
 	if err != nil {
 		return storedOrRefused(err)
 	}
@@ -168,7 +172,7 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 			err = errNothingDone{storageError{err}}
 		}
 		if err == nil {
-			made := &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: ready.terms.maxTTL}
+			made := &creation{conn: conn, role: r, user: &u.issuedUser, tags: userTags(req, r), maxTTL: ready.terms.maxTTL}
 			err = made.run(creating)
 			ready.secret = made.secret
 		}

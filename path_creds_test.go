@@ -34,7 +34,7 @@ func TestCredsOfARoleWithEverything(t *testing.T) {
 	require.ElementsMatch(t, []string{managed, "arn:aws:iam::aws:policy/ReadOnlyAccess"}, user.AttachedPolicies)
 	require.Equal(t, []string{"readers"}, user.Groups)
 	require.Equal(t, boundary, user.Boundary)
-	require.Equal(t, map[string]string{"team": "payments"}, user.Tags)
+	require.Equal(t, "payments", user.Tags["team"])
 
 	e.must(logical.DeleteOperation, "roles/full", nil)
 	e.aws.ResetCalls()

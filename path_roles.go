@@ -27,11 +27,11 @@ func roleFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldRole:                   {Type: framework.TypeString, Description: "Name of the role."},
 		fieldIntegration:            {Type: framework.TypeString, Default: defaultIntegration, Description: "Integration whose account the users are made in."},
-		fieldPolicyDocument:         {Type: framework.TypeString, Description: "Inline IAM policy of the users, as JSON."},
+		fieldPolicyDocument:         {Type: framework.TypeString, Description: "Inline IAM policy of the users, as JSON. Resources and values of conditions may have Vault's identity templates, such as {{identity.entity.name}}."},
 		fieldPolicyARNs:             {Type: framework.TypeCommaStringSlice, Description: "ARNs of managed policies to attach to the users."},
 		fieldIAMGroups:              {Type: framework.TypeCommaStringSlice, Description: "Names of IAM groups to add the users to."},
 		fieldPermissionsBoundaryARN: {Type: framework.TypeString, Description: "ARN of the managed policy that bounds what the users can do."},
-		fieldIAMTags:                {Type: framework.TypeKVPairs, Description: "Tags of the users, as key=value pairs."},
+		fieldIAMTags:                {Type: framework.TypeKVPairs, Description: "Tags of the users, as key=value pairs, at most 46. Values may have Vault's identity templates. The engine adds vault-mount, vault-role, vault-request-id and vault-entity-id."},
 		fieldUserPath:               {Type: framework.TypeString, Description: "IAM path of the users; must begin with the integration's. The mount's own segment is appended. Default: the integration's."},
 		fieldUsernameTemplate:       {Type: framework.TypeString, Description: "Template of the users' names. Default: the integration's."},
 		fieldCredentialType:         {Type: framework.TypeString, Default: credentialTypeIAMUser, Description: "Accepted for moving over from the built-in aws engine; only iam_user."},
@@ -207,7 +207,10 @@ creds/<role> makes, and how long they live.
 At least one of policy_document (an inline policy), policy_arns (managed
 policies) and iam_groups gives the permissions. With enforce_expiry the users'
 inline policy also denies everything once no lease of them can be alive any
-more; it counts in IAM's limit of 2,048 characters. With max_users readers are
+more; it counts in IAM's limit of 2,048 characters. In policy_document and the
+values of iam_tags, Vault's identity templates stand for who asks: resources and
+conditions of the policy may have {{identity.entity.name}} and the like; a value
+that could change the policy's meaning is refused. With max_users readers are
 refused while the role has that many users. With pool_size users are made
 ahead, without permissions, so that leases need not wait for their keys. Empty the
 pools (pool_size=0) before the mount is disabled. Everything is checked when

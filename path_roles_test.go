@@ -105,7 +105,7 @@ func TestRoleGivesItsUsersWhatItSays(t *testing.T) {
 	require.Equal(t, []string{policy}, user.AttachedPolicies)
 	require.Equal(t, []string{"group"}, user.Groups)
 	require.Equal(t, boundary, user.Boundary)
-	require.Equal(t, map[string]string{"team": "blue"}, user.Tags)
+	require.Equal(t, "blue", user.Tags["team"])
 	require.NoError(t, e.revoke(l))
 	require.Empty(t, e.records())
 	_, ok = e.acct.User(l.username())

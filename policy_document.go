@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,16 +46,9 @@ func minifyPolicy(document string) (string, error) {
 // so that a role cannot be written that fails when a credential is read.
 // partition, if known, is the only one its resources may name.
 func validatePolicyDocument(field, document, partition string) error {
-	if len(document) > maxDocumentLength {
-		return refuse("%s has %d characters: use at most %d, white space included", field, len(document), maxDocumentLength)
-	}
-	policy, err := decodeObject(document)
+	policy, err := readPolicyDocument(field, document)
 	if err != nil {
-		return refuse("%s is not a JSON object with \"Version\" and \"Statement\": %s", field, err)
-	}
-	if i := strings.IndexFunc(document, func(r rune) bool { return r > 0xFF }); i >= 0 {
-		// The pattern of PolicyDocument in the API reference of PutUserPolicy.
-		return refuse("%s has a character beyond Latin-1 at byte %d, which IAM does not take: write it as \\uXXXX", field, i)
+		return err
 	}
 	minified, err := minifyPolicy(document)
 	if err != nil {
@@ -68,6 +62,22 @@ func validatePolicyDocument(field, document, partition string) error {
 		return refuse("%s: %s", field, err)
 	}
 	return nil
+}
+
+// readPolicyDocument decodes a document that IAM would take for JSON.
+func readPolicyDocument(field, document string) (map[string]any, error) {
+	if len(document) > maxDocumentLength {
+		return nil, refuse("%s has %d characters: use at most %d, white space included", field, len(document), maxDocumentLength)
+	}
+	policy, err := decodeObject(document)
+	if err != nil {
+		return nil, refuse("%s is not a JSON object with \"Version\" and \"Statement\": %s", field, err)
+	}
+	if i := strings.IndexFunc(document, func(r rune) bool { return r > 0xFF }); i >= 0 {
+		// The pattern of PolicyDocument in the API reference of PutUserPolicy.
+		return nil, refuse("%s has a character beyond Latin-1 at byte %d, which IAM does not take: write it as \\uXXXX", field, i)
+	}
+	return policy, nil
 }
 
 func checkPolicy(policy map[string]any, partition string) error {
@@ -301,11 +311,6 @@ func checkUniqueKeys(dec *json.Decoder) error {
 	return err
 }
 
-func sortedKeys(object map[string]any) []string {
-	keys := make([]string, 0, len(object))
-	for key := range object {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
+func sortedKeys[T any](object map[string]T) []string {
+	return slices.Sorted(maps.Keys(object))
 }

@@ -56,7 +56,9 @@ func (p *pools) take(ctx context.Context, req *logical.Request, r *role, terms f
 			return nil, ctx.Err()
 		}
 		if u != nil {
-			return p.lease(ctx, req.Storage, &creation{conn: conn, role: r, user: &u.issuedUser, maxTTL: granted.maxTTL, secret: secret}, u, granted)
+			return p.lease(ctx, req.Storage, &creation{
+				conn: conn, role: r, user: &u.issuedUser, tags: laterTags(req, r), maxTTL: granted.maxTTL, secret: secret,
+			}, u, granted)
 		}
 	}
 	return nil, nil
@@ -91,9 +93,13 @@ func (p *pools) lease(ctx context.Context, s logical.Storage, made *creation, u 
 	b := p.b
 	// AWS judges the deadline by its own clock, and its date of the user is old.
 	made.created, made.pooled = b.now().Add(u.Ahead.AWSAhead), true
-	err := concurrently(governor.WithRest(ctx, time.Now()), append(made.grants(), func(ctx context.Context) error {
+	steps := append(made.grants(), func(ctx context.Context) error {
 		return forgetPooledSecret(ctx, s, u.Username)
-	}))
+	})
+	if len(made.tags) > 0 {
+		steps = append(steps, made.tagUser)
+	}
+	err := concurrently(governor.WithRest(ctx, time.Now()), steps)
 	if err == nil {
 		leased := *u
 		if err = b.activateUser(ctx, s, &leased, terms); err == nil {

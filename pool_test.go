@@ -125,7 +125,7 @@ func TestPoolGivesEverythingAtOnce(t *testing.T) {
 	e.pool("full", 1)
 	name := e.pooled()[0]
 	user, _ := e.acct.User(name)
-	require.Equal(t, map[string]string{"team": "payments"}, user.Tags)
+	require.Equal(t, "payments", user.Tags["team"])
 	require.Empty(t, user.AttachedPolicies)
 	require.Empty(t, user.Groups)
 	e.leaveShort("full")
@@ -142,7 +142,7 @@ func TestPoolGivesEverythingAtOnce(t *testing.T) {
 			last = call.Start
 		}
 	}
-	require.ElementsMatch(t, []string{"PutUserPolicy", "AttachUserPolicy", "AddUserToGroup"}, e.callsOn(name))
+	require.ElementsMatch(t, []string{"PutUserPolicy", "AttachUserPolicy", "AddUserToGroup", "TagUser"}, e.callsOn(name))
 	require.True(t, last.Before(first), "one began after another had ended")
 	require.NoError(t, e.revoke(l))
 	e.requireEmptied("full")

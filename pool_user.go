@@ -37,11 +37,11 @@ type madeAhead struct {
 	Taken time.Time `json:"taken,omitzero"`
 }
 
-// bare is the role without what gives permissions: what its users are made with
-// that wait for a lease.
+// bare is the role without what gives permissions, and without what depends on who
+// asks: what its users are made with that wait for a lease.
 func (r *role) bare() *role {
 	return &role{
-		Name: r.Name, Integration: r.Integration, PermissionsBoundaryARN: r.PermissionsBoundaryARN, IAMTags: r.IAMTags,
+		Name: r.Name, Integration: r.Integration, PermissionsBoundaryARN: r.PermissionsBoundaryARN, IAMTags: r.knownTags(), templates: r.templates,
 		UserPath: r.UserPath, UsernameTemplate: r.UsernameTemplate,
 	}
 }
@@ -51,7 +51,7 @@ func (r *role) bare() *role {
 // which pools.admit relies on.
 func (b *backend) fingerprint(r *role, in *integration, conn *connection) string {
 	encoded, err := json.Marshal([]any{
-		r.Integration, conn.accountID, r.userPath(in) + b.mountSegment, r.usernameTemplate(in), r.PermissionsBoundaryARN, r.IAMTags,
+		r.Integration, conn.accountID, r.userPath(in) + b.mountSegment, r.usernameTemplate(in), r.PermissionsBoundaryARN, r.knownTags(),
 		r.hasInlinePolicy(),
 	})
 	if err != nil {
@@ -69,11 +69,12 @@ func (b *backend) makeAhead(ctx context.Context, s logical.Storage, r *role, fit
 	r = r.bare()
 	creating, cancel := context.WithTimeout(governor.WithTask(ctx, governor.Idle, time.Now()), createTimeout)
 	defer cancel()
-	u, conn, err := b.beginUser(creating, &logical.Request{Storage: s}, r, &madeAhead{Fits: fits}) // nobody has asked yet
+	nobody := &logical.Request{Storage: s} // has asked yet
+	u, conn, err := b.beginUser(creating, nobody, r, &madeAhead{Fits: fits})
 	if err != nil {
 		return nil, err
 	}
-	made := &creation{conn: conn, role: r, user: &u.issuedUser}
+	made := &creation{conn: conn, role: r, user: &u.issuedUser, tags: userTags(nobody, r)}
 	if err = made.createUser(creating); err == nil {
 		u.Ahead.AWSAhead = made.created.Sub(b.now())
 		err = made.createAccessKey(creating)

@@ -73,6 +73,10 @@ type role struct {
 
 	// fits says that checkSize was asked, and found nothing.
 	fits bool
+	// templates is what depends on who asks, nil for nothing; see roleFor. filledWith
+	// says whose values are in policy and tags in the place of templates, for people.
+	templates  *roleTemplates
+	filledWith string
 }
 
 func newRole(name string) *role {
@@ -84,7 +88,8 @@ func newRole(name string) *role {
 	}
 }
 
-// clone returns a copy that shares no memory with it.
+// clone returns a copy that shares no memory with it, but for templates, which never
+// change.
 func (r *role) clone() *role {
 	copied := *r
 	copied.PolicyARNs, copied.IAMGroups, copied.IAMTags = slices.Clone(r.PolicyARNs), slices.Clone(r.IAMGroups), maps.Clone(r.IAMTags)
@@ -158,6 +163,21 @@ func (r *role) validatePermissions(in *integration) error {
 }
 
 func (r *role) validatePolicyDocument(in *integration) error {
+	template, err := parsePolicyTemplate(r.PolicyDocument)
+	if err != nil {
+		return refuse("%s: %s", fieldPolicyDocument, err)
+	}
+	if template != nil {
+		if _, err := readPolicyDocument(fieldPolicyDocument, r.PolicyDocument); err != nil {
+			return err
+		}
+		filled := *r
+		filled.filledWith = " with one character for each identity template"
+		if filled.PolicyDocument, err = template.render(sample); err != nil {
+			return refuse("%s: %s", fieldPolicyDocument, err)
+		}
+		r = &filled
+	}
 	if err := validatePolicyDocument(fieldPolicyDocument, r.PolicyDocument, in.Partition); err != nil {
 		return err
 	}
@@ -171,9 +191,9 @@ func (r *role) checkSize() error {
 		return refuse("%s: %s", fieldPolicyDocument, err)
 	}
 	if len(document) > maxInlinePolicySize {
-		return refuse("%s of role %q has %d bytes together with the statement of %s, without white space: IAM takes at most %d, "+
+		return refuse("%s of role %q has %d bytes together with the statement of %s%s, without white space: IAM takes at most %d, "+
 			"move statements into a managed policy (%s), or set %s=false",
-			fieldPolicyDocument, r.Name, len(document), fieldEnforceExpiry, maxInlinePolicySize, fieldPolicyARNs, fieldEnforceExpiry)
+			fieldPolicyDocument, r.Name, len(document), fieldEnforceExpiry, r.filledWith, maxInlinePolicySize, fieldPolicyARNs, fieldEnforceExpiry)
 	}
 	return nil
 }
@@ -217,26 +237,52 @@ func validateUnique(field string, values []string) error {
 }
 
 func (r *role) validateTags() error {
-	if len(r.IAMTags) > maxTags {
-		return refuse("%s has %d entries: a user can have at most %d tags", fieldIAMTags, len(r.IAMTags), maxTags)
+	if len(r.IAMTags) > maxOwnTags {
+		return refuse("%s has %d entries: a user can have %d tags, of which the engine gives %d (%s); use at most %d",
+			fieldIAMTags, len(r.IAMTags), maxTags, len(automaticTags), strings.Join(automaticTags, ", "), maxOwnTags)
 	}
-	keys := make([]string, 0, len(r.IAMTags))
-	for key, value := range r.IAMTags {
-		keys = append(keys, key)
+	for _, key := range automaticTags {
+		if hasKey(r.IAMTags, key) {
+			return refuse("%s: the key %q is one that the engine gives by itself: use another", fieldIAMTags, key)
+		}
+	}
+	keys := sortedKeys(r.IAMTags)
+	for _, key := range keys {
+		value := r.IAMTags[key]
+		template, err := parseIdentityTemplate(value)
+		if err != nil {
+			return refuse("%s: %q: %s", fieldIAMTags, key, err)
+		}
+		if template != nil {
+			if value, err = template.render(sample); err != nil {
+				return refuse("%s: %q: %s", fieldIAMTags, key, err)
+			}
+		}
 		switch {
+		case hasTemplate(key):
+			return refuse("%s: the key %q has a template: only values can", fieldIAMTags, key)
 		case utf8.RuneCountInString(key) > maxTagKeyLength:
 			return refuse("%s: the key %q is longer than %d characters", fieldIAMTags, key, maxTagKeyLength)
 		case !tagKeyRegexp.MatchString(key):
 			return refuse("%s: %q is not a tag's key: letters, digits, spaces and _.:/=+-@", fieldIAMTags, key)
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
 			return refuse("%s: the key %q begins with \"aws:\", which is AWS's own", fieldIAMTags, key)
-		case utf8.RuneCountInString(value) > maxTagValueLength:
-			return refuse("%s: the value of %q is longer than %d characters", fieldIAMTags, key, maxTagValueLength)
-		case !tagValueRegexp.MatchString(value):
-			return refuse("%s: the value of %q has a character that tags cannot have: letters, digits, spaces and _.:/=+-@", fieldIAMTags, key)
+		}
+		if err := checkTagValue(key, value); err != nil {
+			return refuse("%s: %s", fieldIAMTags, err)
 		}
 	}
 	return validateUnique(fieldIAMTags, keys)
+}
+
+func checkTagValue(key, value string) error {
+	switch {
+	case utf8.RuneCountInString(value) > maxTagValueLength:
+		return refuse("the value of %q is longer than %d characters", key, maxTagValueLength)
+	case !tagValueRegexp.MatchString(value):
+		return refuse("the value of %q has a character that tags cannot have: letters, digits, spaces and _.:/=+-@", key)
+	}
+	return nil
 }
 
 func (r *role) validateNaming(in *integration) error {
@@ -301,6 +347,9 @@ func (r *role) warnings(system logical.SystemView) []string {
 	if len(r.PolicyARNs) > defaultManagedPolicies {
 		warnings = append(warnings, fmt.Sprintf("%s has %d entries: more than %d need a raised quota in the AWS account", fieldPolicyARNs, len(r.PolicyARNs), defaultManagedPolicies))
 	}
+	if templates, err := readTemplates(r); err == nil {
+		warnings = append(warnings, templates.warnings()...)
+	}
 	return warnings
 }
 
@@ -328,7 +377,12 @@ func loadRole(ctx context.Context, s logical.Storage, name string) (*role, error
 	r, err := getRole(ctx, s, name)
 	if r != nil {
 		// One that an older plugin stored was not checked with all that counts now.
-		r.fits = r.checkSize() == nil
+		var unreadable error
+		if r.templates, unreadable = readTemplates(r); unreadable != nil {
+			r.templates = &roleTemplates{unreadable: unreadable}
+		}
+		// With templates in it the policy is looked at when they are filled in.
+		r.fits = r.templates != nil || r.checkSize() == nil
 	}
 	return r, err
 }

@@ -30,6 +30,7 @@ type creation struct {
 	conn   *connection
 	role   *role
 	user   *issuedUser
+	tags   map[string]string
 	maxTTL time.Duration // the longest that a lease of the user can live
 
 	created time.Time // by AWS's clock, once there is a user
@@ -77,12 +78,9 @@ func concurrently(ctx context.Context, steps []func(context.Context) error) erro
 }
 
 func (c *creation) createUser(ctx context.Context) error {
-	input := &iam.CreateUserInput{UserName: &c.user.Username, Path: &c.user.Path}
+	input := &iam.CreateUserInput{UserName: &c.user.Username, Path: &c.user.Path, Tags: iamTags(c.tags)}
 	if c.role.PermissionsBoundaryARN != "" {
 		input.PermissionsBoundary = &c.role.PermissionsBoundaryARN
-	}
-	for key, value := range c.role.IAMTags {
-		input.Tags = append(input.Tags, types.Tag{Key: aws.String(key), Value: aws.String(value)})
 	}
 	ctx, attempts := withAttempts(ctx)
 	out, err := c.conn.iam.CreateUser(ctx, input)
