@@ -95,7 +95,7 @@ func TestManagedPoliciesGroupsTagsAndBoundary(t *testing.T) {
 	require.True(t, found)
 	require.Equal(t, []string{attached}, user.AttachedPolicies)
 	require.Equal(t, []string{"readers"}, user.Groups)
-	require.Equal(t, map[string]string{"team": "blue"}, user.Tags)
+	require.Equal(t, "blue", user.Tags["team"])
 	require.Equal(t, boundary, user.Boundary)
 	require.Equal(t, c.Username, c.PolicyName)
 	require.Contains(t, user.Policies[c.PolicyName], "Deny", "of the expiry alone")
