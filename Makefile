@@ -15,13 +15,17 @@ LDFLAGS := -s -w $(if $(VERSION),-X $(PLUGIN).Version=$(VERSION))
 # Lines such as "target: ## what it does" below are what help shows.
 .PHONY: help
 help: ## list these targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)$$/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)$$/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 # No -buildvcs: the same source gives the same SHA-256, from a clone or an
 # archive, whoever owns the folder.
 .PHONY: build
 build: ## build the plugin, a static binary, into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(strip $(LDFLAGS))' -o bin/$(PLUGIN) ./cmd/$(PLUGIN)
+
+.PHONY: credential-process
+credential-process: ## the helper for AWS's SDKs and command line (examples/aws-cli), into bin/
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/aws-iam-credential-process ./scripts/credential-process
 
 .PHONY: release
 release: ## what is published, for all platforms, made twice and compared (20 minutes), into dist/
