@@ -51,6 +51,9 @@ race: ## unit tests under the race detector, in random order
 # grants a test binary.
 .PHONY: e2e
 e2e: vault ## tests against a real Vault server, built first if there is none
+	@for tool in aws node npm systemd-analyze terraform; do \
+		command -v $$tool >/dev/null || echo "$$tool is not on the PATH: what it does for examples/ is NOT run."; \
+	done
 	cd e2e && go test -count=1 -timeout 30m -skip '^TestChaos$$' ./...
 
 .PHONY: shake
