@@ -23,7 +23,10 @@ func TestExamples(t *testing.T) {
 		folder string
 		test   func(*testing.T, *mount)
 	}{
+		{"agent", testAgentReadme},
 		{"aws-cli", testAWSCLI},
+		{"go", testGo},
+		{"node", testNode},
 	} {
 		t.Run(example.folder, func(t *testing.T) {
 			example.test(t, newMountAt(t, server, newSimulation(t), "aws-iam", "vault-examples"))

@@ -1,0 +1,3 @@
+path "aws-iam/creds/app" {
+  capabilities = ["read"]
+}
