@@ -26,6 +26,7 @@ func TestExamples(t *testing.T) {
 		{"agent", testAgentReadme},
 		{"aws-cli", testAWSCLI},
 		{"go", testGo},
+		{"kubernetes", testKubernetes},
 		{"node", testNode},
 	} {
 		t.Run(example.folder, func(t *testing.T) {
