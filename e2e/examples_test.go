@@ -28,6 +28,7 @@ func TestExamples(t *testing.T) {
 		{"go", testGo},
 		{"kubernetes", testKubernetes},
 		{"node", testNode},
+		{"systemd", testSystemd},
 	} {
 		t.Run(example.folder, func(t *testing.T) {
 			example.test(t, newMountAt(t, server, newSimulation(t), "aws-iam", "vault-examples"))
