@@ -29,6 +29,7 @@ func TestExamples(t *testing.T) {
 		{"kubernetes", testKubernetes},
 		{"node", testNode},
 		{"systemd", testSystemd},
+		{"terraform", testTerraform},
 	} {
 		t.Run(example.folder, func(t *testing.T) {
 			example.test(t, newMountAt(t, server, newSimulation(t), "aws-iam", "vault-examples"))
