@@ -196,7 +196,8 @@ func (s *supplier) undo(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// revoke ends what is kept. What could not be revoked stays, for another attempt.
+// revoke ends what is kept. If not all can be revoked, all is known for another attempt:
+// Vault does not mind revoking a lease twice.
 func (s *supplier) revoke(ctx context.Context) error {
 	release, err := s.cache.lock(ctx)
 	if err != nil {
@@ -211,20 +212,20 @@ func (s *supplier) revoke(ctx context.Context) error {
 		s.warn("nothing is kept for these flags and this token")
 		return nil
 	}
-	var failed []earlierLease
 	var errs []error
-	for _, lease := range kept.Earlier {
-		if err := s.revokeLease(ctx, lease.LeaseID); err != nil {
-			failed, errs = append(failed, lease), append(errs, err)
-		}
-	}
 	if err := s.revokeLease(ctx, kept.LeaseID); err != nil {
 		errs = append(errs, err)
+	} else {
+		kept.Expires = time.Time{}
+	}
+	for _, lease := range kept.Earlier {
+		if err := s.revokeLease(ctx, lease.LeaseID); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if len(errs) == 0 {
 		return s.cache.remove()
 	}
-	kept.Earlier = failed
 	return errors.Join(append(errs, s.cache.store(kept))...)
 }
 

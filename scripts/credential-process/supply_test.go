@@ -132,6 +132,16 @@ func TestCheckFindsALeaseThatWasRevoked(t *testing.T) {
 	kept, err := b.cache.load()
 	require.NoError(t, err)
 	require.Empty(t, kept.Earlier)
+
+	// One of which another took over lives on.
+	b.vault.answers["lookup"], b.vault.answers["renew"] = nil, refuse(400, "not renewable")
+	require.Equal(t, "AKIA3", b.mustGet(testTTL/2, "renew lease/2", "issue"))
+	b.vault.answers["lookup"] = refuse(400, "invalid lease")
+	require.Equal(t, "AKIA4", b.mustGet(0, "lookup lease/3", "issue"))
+	kept, err = b.cache.load()
+	require.NoError(t, err)
+	require.Len(t, kept.Earlier, 1)
+	require.Equal(t, "lease/2", kept.Earlier[0].LeaseID)
 }
 
 // Break it by taking undo out of issue.
@@ -181,13 +191,38 @@ func TestRevokeEndsAllThatIsKept(t *testing.T) {
 
 	b.vault.answers["revoke"] = refuse(403, "permission denied")
 	require.ErrorContains(t, b.revoke(t.Context()), "takes the capability update on sys/leases/revoke")
-	require.Equal(t, []string{"revoke lease/1", "revoke lease/2"}, b.vault.take())
+	require.Equal(t, []string{"revoke lease/2", "revoke lease/1"}, b.vault.take())
 	require.Equal(t, "AKIA2", b.mustGet(0), "what could not be revoked stays")
 
 	b.vault.answers["revoke"] = nil
 	require.NoError(t, b.revoke(t.Context()))
-	require.Equal(t, []string{"revoke lease/1", "revoke lease/2"}, b.vault.take())
+	require.Equal(t, []string{"revoke lease/2", "revoke lease/1"}, b.vault.take())
 	require.Equal(t, "AKIA3", b.mustGet(0, "issue"))
+}
+
+// TestRevokeThatIsHalfDone: the key that was revoked is not handed out, and the lease
+// that was not is known.
+func TestRevokeThatIsHalfDone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.mustGet(0, "issue")
+	b.vault.answers["renew"] = refuse(400, "not renewable")
+	b.mustGet(testTTL/2, "renew lease/1", "issue")
+	calls := 0
+	b.vault.answers["revoke"] = func(w http.ResponseWriter, _ *http.Request) {
+		if calls++; calls > 1 {
+			writeJSON(w, http.StatusBadGateway, nil)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+	require.ErrorContains(t, b.revoke(t.Context()), "lease/1")
+	b.vault.take()
+	require.Equal(t, "AKIA3", b.mustGet(0, "issue"))
+
+	b.vault.answers["revoke"] = nil
+	require.NoError(t, b.revoke(t.Context()))
+	require.Equal(t, []string{"revoke lease/3", "revoke lease/1"}, b.vault.take())
 }
 
 func TestLeasesThatHaveEndedAreForgotten(t *testing.T) {
