@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,4 +62,8 @@ func testTerraform(t *testing.T, m *mount) {
 		require.NoError(t, run.Auth().Token().RevokeSelfWithContext(t.Context(), ""))
 		eventually(t, soon, "the end of the user with its token", func() bool { return !c.exists() })
 	}
+
+	// Why the README says what it says of the resource made for the built-in engine.
+	_, err := m.tryIssue(m.server.RootToken, "app", "role_arn=")
+	requireStatus(t, err, http.StatusBadRequest, "role_arn")
 }

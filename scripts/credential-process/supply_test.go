@@ -210,7 +210,8 @@ func TestRevokeThatIsHalfDone(t *testing.T) {
 	b.mustGet(testTTL/2, "renew lease/1", "issue")
 	calls := 0
 	b.vault.answers["revoke"] = func(w http.ResponseWriter, _ *http.Request) {
-		if calls++; calls > 1 {
+		calls++
+		if calls > 1 {
 			writeJSON(w, http.StatusBadGateway, nil)
 			return
 		}
