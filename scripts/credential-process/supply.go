@@ -80,6 +80,12 @@ func (s *supplier) next(ctx context.Context, kept *entry) (*entry, error) {
 			return s.keep(kept, err)
 		}
 	}
+	if kept != nil && kept.Expires.IsZero() {
+		// Whoever does not ask must not be given it either, if no other can be had.
+		if err := s.cache.store(kept); err != nil {
+			s.warn("noting that the lease has ended: %s", err)
+		}
+	}
 	issued, err := s.issue(ctx, kept)
 	if err != nil && kept.usable(s.now()) {
 		return s.keep(kept, err)
