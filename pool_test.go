@@ -353,7 +353,7 @@ func TestPoolIsFilledWhenNothingElseWaits(t *testing.T) {
 	in, err := getIntegration(t.Context(), e.storage, "default")
 	require.NoError(t, err)
 	inLine := func(n int) {
-		require.Eventually(t, func() bool { return in.governor(testAccount).Waiting() == n }, patience, time.Millisecond)
+		require.Eventually(t, func() bool { return in.governor(testAccount).Load().Waiting == n }, patience, time.Millisecond)
 	}
 	ask()
 	require.Eventually(t, func() bool { return e.aws.Count("CreateUser") == turns }, patience, time.Millisecond)

@@ -230,11 +230,18 @@ func (g *Governor) busy(cause error) error {
 	return e
 }
 
-// Waiting is how many calls wait for their turn.
-func (g *Governor) Waiting() int {
+// Load is what an account's calls are held to at a moment.
+type Load struct {
+	Rate      float64   // calls a second that may go now; 0 while no limit is known
+	Waiting   int       // calls that wait for their turn
+	Throttled time.Time // when AWS last began to refuse calls for their rate; zero if never
+}
+
+// Load says how much there is to do, and how fast that goes.
+func (g *Governor) Load() Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.inLine()
+	return Load{Rate: g.pace.limit(time.Now()), Waiting: g.inLine(), Throttled: g.pace.throttledAt}
 }
 
 func (g *Governor) inLine() int {

@@ -204,11 +204,14 @@ func TestCrowdOfCreations(t *testing.T) {
 
 // TestForgetting: an hour after the last throttling there is no limit any more.
 //
-// Break it by leaving out what admit does after forgetPeriods.
+// Break it by leaving out what admit, or limit, does after forgetPeriods.
 func TestForgetting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttledGovernor(20)
+		require.InDelta(t, 20, g.Load().Rate, 1)
+		throttled := g.Load().Throttled
 		time.Sleep(time.Hour)
+		require.Equal(t, Load{Throttled: throttled}, g.Load(), "nobody has called since")
 		c := newCloud(0, 0, 0)
 		require.NoError(t, call(t.Context(), g, c))
 		require.Zero(t, g.pace.rate(time.Now()))

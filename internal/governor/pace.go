@@ -94,12 +94,25 @@ func (p *pace) rate(now time.Time) float64 {
 	return p.measured * (1 + caution*x*x*x)
 }
 
+// limit is rate for who only looks, when no call may have come for long.
+func (p *pace) limit(now time.Time) float64 {
+	if p.forgotten(now) {
+		return 0
+	}
+	return p.rate(now)
+}
+
+// forgotten says whether AWS has throttled nothing for so long that no limit is known.
+func (p *pace) forgotten(now time.Time) bool {
+	return now.Sub(p.throttledAt) > forgetPeriods*p.period
+}
+
 // admit takes a token for a call, or returns how long to wait for one.
 func (p *pace) admit(now time.Time) time.Duration {
 	if pause := p.probeFrom.Sub(now); pause > 0 {
 		return pause
 	}
-	if now.Sub(p.throttledAt) > forgetPeriods*p.period {
+	if p.forgotten(now) {
 		p.measured = 0
 	}
 	perSecond := p.rate(now)
