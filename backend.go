@@ -34,6 +34,8 @@ type backend struct {
 	mountSegment string
 	httpClients  *httpClients
 	connections  connections
+	calls        calls
+	started      time.Time // when counting began
 	reaper       *reaper
 	tidies       *tidies
 	rotations    *rotations
@@ -87,6 +89,7 @@ func newBackend(uuid string) *backend {
 		httpClients:  newHTTPClients(),
 		userLocks:    locksutil.CreateLocks(),
 		now:          time.Now,
+		started:      time.Now(),
 
 		roleCache:         newCache(loadRole),
 		integrationCache:  integrationCache{newCache(loadIntegration)},

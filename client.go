@@ -37,8 +37,8 @@ const (
 )
 
 // iamAPI is the part of IAM that the engine uses. The first eight are all that
-// the core needs; the others find out what became of a user, and clear away
-// what others hung on it.
+// the core needs; the others find out what became of a user, clear away what others
+// hung on it, and tell how much room the account has.
 type iamAPI interface {
 	CreateUser(context.Context, *iam.CreateUserInput, ...func(*iam.Options)) (*iam.CreateUserOutput, error)
 	DeleteUser(context.Context, *iam.DeleteUserInput, ...func(*iam.Options)) (*iam.DeleteUserOutput, error)
@@ -58,6 +58,7 @@ type iamAPI interface {
 	ListGroupsForUser(context.Context, *iam.ListGroupsForUserInput, ...func(*iam.Options)) (*iam.ListGroupsForUserOutput, error)
 	GetUser(context.Context, *iam.GetUserInput, ...func(*iam.Options)) (*iam.GetUserOutput, error)
 	ListUsers(context.Context, *iam.ListUsersInput, ...func(*iam.Options)) (*iam.ListUsersOutput, error)
+	GetAccountSummary(context.Context, *iam.GetAccountSummaryInput, ...func(*iam.Options)) (*iam.GetAccountSummaryOutput, error)
 	GetAccessKeyLastUsed(context.Context, *iam.GetAccessKeyLastUsedInput, ...func(*iam.Options)) (*iam.GetAccessKeyLastUsedOutput, error)
 
 	DeleteLoginProfile(context.Context, *iam.DeleteLoginProfileInput, ...func(*iam.Options)) (*iam.DeleteLoginProfileOutput, error)
@@ -78,7 +79,8 @@ type connection struct {
 	iam       iamAPI
 	sts       *sts.Client
 	accountID string
-	revision  string // of the integration it was made from
+	revision  string      // of the integration it was made from
+	room      accountRoom // asked for by status alone
 
 	// For integrations that borrow from it. Sessions of its role are kept behind
 	// credentials, so that all share one.
@@ -97,13 +99,13 @@ type connection struct {
 
 // newConnection makes the clients of an integration. It calls AWS only where
 // the account behind the credentials is not known or could have changed.
-func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClient, from origin) (*connection, error) {
+func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClient, from origin, count *tally) (*connection, error) {
 	cfg, err := awsConfig(ctx, in, httpClient, from)
 	if err != nil {
 		return nil, err
 	}
 	if in.AccountID != "" && !in.accountMayDiffer() {
-		return in.connection(cfg, in.identity()), nil
+		return in.connection(cfg, in.identity(), count), nil
 	}
 	var identity callerIdentity
 	if from.lender != nil && in.RoleARN == "" {
@@ -120,12 +122,12 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 	if err := verified.setIdentity(identity); err != nil {
 		return nil, err
 	}
-	return in.connection(cfg, identity), nil
+	return in.connection(cfg, identity, count), nil
 }
 
-func (in *integration) connection(cfg aws.Config, identity callerIdentity) *connection {
+func (in *integration) connection(cfg aws.Config, identity callerIdentity, count *tally) *connection {
 	return &connection{
-		iam:       iam.NewFromConfig(cfg, in.iamOptions, iam.WithAPIOptions(addAttemptTracker), governed(in.governor(identity.AccountID))),
+		iam:       iam.NewFromConfig(cfg, in.iamOptions, iam.WithAPIOptions(addAttemptTracker), governed(in.governor(identity.AccountID)), count.counted),
 		sts:       sts.NewFromConfig(cfg, in.stsOptions),
 		accountID: identity.AccountID, revision: in.Revision,
 		identity: identity, identityRevision: in.IdentityRevision, region: cfg.Region, credentials: cfg.Credentials,

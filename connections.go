@@ -133,7 +133,7 @@ func (b *backend) makeConnection(ctx context.Context, s logical.Storage, in *int
 		if err != nil {
 			return nil, err
 		}
-		conn, err := newConnection(ctx, in, b.httpClients.of(in), from)
+		conn, err := newConnection(ctx, in, b.httpClients.of(in), from, b.calls.of(in.Name))
 		// What was changed before the slot was reserved has dropped nothing.
 		if now, _ := b.integrationCache.get(ctx, s, in.Name); err == nil && now != nil && now.Revision == in.Revision {
 			b.connections.fill(in.Name, conn)

@@ -33,7 +33,7 @@ func whereCallsGo(t *testing.T, change func(*integration)) (iamCall, stsCall str
 	in.AccessKey, in.SecretKey, in.AccountID, in.MaxRetries = "AKIAIOSFODNN7EXAMPLE", long(40), testAccount, 0
 	change(in)
 	r := new(recorder)
-	conn, err := newConnection(t.Context(), in, r, origin{})
+	conn, err := newConnection(t.Context(), in, r, origin{}, new(calls).of(in.Name))
 	require.NoError(t, err)
 	require.Empty(t, r.asked, "the account is known")
 	_, err = conn.iam.ListUsers(t.Context(), &iam.ListUsersInput{})

@@ -167,7 +167,7 @@ func TestCredsSurvivesAnAnswerWithoutContent(t *testing.T) {
 			t.Cleanup(proxy.Close)
 			conn, err := newConnection(t.Context(), &integration{
 				AccessKey: "AKIAIOSFODNN7EXAMPLE", SecretKey: "secret", AccountID: testAccount, IAMEndpoint: proxy.URL,
-			}, newHTTPClient(), origin{})
+			}, newHTTPClient(), origin{}, new(calls).of(defaultIntegration))
 			require.NoError(t, err)
 			c := &creation{conn: conn, role: newRole("app"), user: &issuedUser{Username: "someone", Path: testPath}}
 			if action == "CreateUser" {

@@ -330,6 +330,7 @@ func (b *backend) putIntegration(ctx context.Context, s logical.Storage, in *int
 }
 
 func (b *backend) deleteIntegration(ctx context.Context, s logical.Storage, name string) error {
+	defer b.calls.forget(name)
 	defer b.connections.drop(name)
 	return b.changeIntegration(name, "deleting", func() error { return s.Delete(ctx, integrationPrefix+name) })
 }

@@ -43,7 +43,7 @@ func (b *backend) ownerOf(ctx context.Context, in *integration, key accessKey) (
 	if !ok {
 		return nil, refuse("the key belongs to %s: only the key of an IAM user can be rotated", identity.ARN)
 	}
-	return &keyOwner{iam: own.connection(cfg, identity).iam, arn: identity.ARN, name: name}, nil
+	return &keyOwner{iam: own.connection(cfg, identity, b.calls.of(in.Name)).iam, arn: identity.ARN, name: name}, nil
 }
 
 // needs names the permission that is missing.
