@@ -76,19 +76,14 @@ func (r *reaper) awaitRoom(ctx context.Context, s logical.Storage, c caps) error
 		return nil
 	}
 	r.mu.Lock()
-	err, learnt := r.room(c), r.learnt
+	err := r.room(c)
 	r.mu.Unlock()
 	if !errors.Is(err, errUncounted) {
 		return err
 	}
-	r.start(s)
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
-	select {
-	case <-learnt:
-	case <-ctx.Done():
-	case <-r.lifetime.Done():
-	}
+	r.awaitLearnt(ctx, s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.room(c)
@@ -130,7 +125,7 @@ func (r *reaper) room(c caps) error {
 	g := &r.agenda
 	if c.ofRole > 0 {
 		whole := fmt.Sprintf("role %q", c.role)
-		if err := r.roomFor(whole, c.ofRole, g.leased[c.role], func(k *kind) bool { return k.role == c.role && k.state != statePooled }); err != nil {
+		if err := r.roomFor(whole, c.ofRole, g.leased[c.role], func(k *kind) bool { return k.role == c.role && !k.ahead }); err != nil {
 			return err
 		}
 	}

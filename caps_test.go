@@ -147,7 +147,7 @@ func TestMaxUsersSaysWhoTakesTheRoom(t *testing.T) {
 // TestMaxUsersCountsWhatIsNotGone: users whose deletion fails, and whose making does,
 // take room until they are confirmed gone.
 //
-// Break it by having kindOf take deleting users for pooled ones.
+// Break it by counting no deleting users in agenda.join.
 func TestMaxUsersCountsWhatIsNotGone(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, corePolicy)
@@ -211,7 +211,7 @@ func TestMaxUsersAfterAFailedWrite(t *testing.T) {
 // TestMaxUsersAndPools: users that wait count for the integration and not for the
 // role; taking one is a lease like any other.
 //
-// Break it by taking admit out of claim, or by leaving kindOf to the state alone.
+// Break it by taking admit out of claim, or by leaving kind.ahead out of kindOf.
 func TestMaxUsersAndPools(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, corePolicy)
@@ -237,7 +237,7 @@ func TestMaxUsersAndPools(t *testing.T) {
 	heal := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500})
 	e.write("roles/app", map[string]any{"pool_size": 0})
 	e.settle()
-	e.refusedReading("other", "(3 leased, 2 waiting for a lease)")
+	e.refusedReading("other", "(3 leased, 2 being deleted)")
 	heal()
 	e.advance(maxRetryPause)
 	e.reap()

@@ -146,16 +146,19 @@ func borrowersOf(ctx context.Context, s logical.Storage, name string) ([]*integr
 	return borrowers, err
 }
 
-// hastenThrough has what AWS refused tried again, of the integration and of those that
+// hastenThrough has what AWS refused tried again at once, of the integration and of those that
 // borrow from it: writing it may have mended what was wrong for all.
 func (b *backend) hastenThrough(s logical.Storage, name string) {
-	b.reaper.hasten(s, name)
+	found := b.reaper.hasten(s, name)
 	borrowers, err := borrowersOf(b.reaper.lifetime, s, name)
 	if err != nil && b.reaper.lifetime.Err() == nil {
 		b.reaper.complainOfStorage(err)
 	}
 	for _, borrower := range borrowers {
-		b.reaper.hasten(s, borrower.Name)
+		found = b.reaper.hasten(s, borrower.Name) || found
+	}
+	if found {
+		b.reaper.start(s) // the operator is looking
 	}
 }
 

@@ -54,8 +54,30 @@ type pool struct {
 	busy     bool // work is under way
 
 	failing  time.Time            // since when it cannot be filled
+	failure  string               // why
 	resume   time.Time            // no user is made before
 	reported map[string]time.Time // when the log last had a failure, by its kind
+}
+
+// poolState is what a look at a pool shows.
+type poolState struct {
+	ready   int
+	failure string // empty while it can be filled
+}
+
+// states are of all pools, by role.
+func (p *pools) states() map[string]poolState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	states := make(map[string]poolState, len(p.byRole))
+	for name, q := range p.byRole {
+		state := poolState{ready: len(q.ready)}
+		if !q.failing.IsZero() {
+			state.failure = q.failure
+		}
+		states[name] = state
+	}
+	return states
 }
 
 // waiting is a user that is ready to be leased.
@@ -296,6 +318,7 @@ func (p *pools) failed(role string, q *pool, err error) {
 	if q.failing.IsZero() {
 		q.failing = now
 	}
+	q.failure = strings.TrimSpace(describe(err))
 	q.resume = now.Add(retryPause(now.Sub(q.failing), true))
 	tell := now.Sub(q.reported[kind]) >= poolReminder
 	if tell {
@@ -304,9 +327,10 @@ func (p *pools) failed(role string, q *pool, err error) {
 		}
 		q.reported[kind] = now
 	}
+	failure := q.failure
 	p.mu.Unlock()
 	if tell {
 		p.b.Logger().Warn("the pool of a role cannot be filled; leases are made without it meanwhile",
-			"role", role, "error", strings.TrimSpace(describe(err)))
+			"role", role, "error", failure)
 	}
 }

@@ -73,6 +73,11 @@ func (r *reaper) note(u *userRecord, at time.Time) {
 // noteLocked is for callers that hold the lock.
 func (r *reaper) noteLocked(u *userRecord, at time.Time) {
 	r.agenda.note(u.Username, kindOf(u), at).made = u.Created.Unix()
+	if u.State == stateDeleting && !u.FailedSince.IsZero() {
+		r.agenda.failing[u.Username] = u.FailedSince
+	} else {
+		delete(r.agenda.failing, u.Username)
+	}
 }
 
 func (r *reaper) forget(username string) {
@@ -300,9 +305,9 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 	}
 }
 
-// hasten has the deletions tried again at once that have failed in an
-// integration: writing it may have mended what was wrong.
-func (r *reaper) hasten(s logical.Storage, integration string) {
+// hasten has the deletions tried again that have failed in an integration: writing
+// it may have mended what was wrong. It returns whether there are any.
+func (r *reaper) hasten(s logical.Storage, integration string) (found bool) {
 	// No deletion that has failed is put off for longer: the others are alive and well.
 	for _, username := range r.awaiting(integration, r.b.now().Add(maxRefusedPause)) {
 		err := r.b.changeUser(r.lifetime, s, username, func(u *userRecord) (bool, error) {
@@ -310,12 +315,14 @@ func (r *reaper) hasten(s logical.Storage, integration string) {
 				return false, nil
 			}
 			u.NextAttempt = r.b.now()
+			found = true
 			return true, nil
 		})
 		if err != nil {
 			r.complain(username, err)
 		}
 	}
+	return found
 }
 
 // awaiting are the users of the integration that are on the agenda until then.

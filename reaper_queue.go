@@ -15,7 +15,9 @@ type agenda struct {
 	byName map[string]*appointment
 	queues map[string]*queue // by integration
 	groups map[kind]*group
-	leased map[string]int // users by role, but for those that wait for a lease
+	leased map[string]int // users by role, but for those that nobody was given
+	// failing has since when the deletion of a user has been failing: of few users.
+	failing map[string]time.Time
 }
 
 // appointment is when the record of a user is to be looked at. There is one for
@@ -33,19 +35,14 @@ type appointment struct {
 type kind struct {
 	integration, role string
 	state             userState
+	ahead             bool // nobody was given the user, which is none of the role's leases
 }
 
 // unreadableKind is the kind of records that were read and cannot be understood.
-var unreadableKind = kind{integration: unread, state: "unreadable"}
+var unreadableKind = kind{integration: unread, state: stateUnreadable}
 
-// kindOf calls all users pooled that nobody was given, also while they are made
-// and deleted: they are not the role's leases.
 func kindOf(u *userRecord) kind {
-	state := u.State
-	if u.Ahead != nil && u.Ahead.Taken.IsZero() {
-		state = statePooled
-	}
-	return kind{u.Integration, u.Role, state}
+	return kind{u.Integration, u.Role, u.State, u.Ahead != nil && u.Ahead.Taken.IsZero()}
 }
 
 // group is all appointments of a kind. They are in one queue.
@@ -67,7 +64,7 @@ type queue struct {
 func newAgenda() agenda {
 	return agenda{
 		byName: make(map[string]*appointment), queues: make(map[string]*queue),
-		groups: make(map[kind]*group), leased: make(map[string]int),
+		groups: make(map[kind]*group), leased: make(map[string]int), failing: make(map[string]time.Time),
 	}
 }
 
@@ -103,6 +100,7 @@ func (g *agenda) strike(username string) {
 	if a := g.byName[username]; a != nil {
 		g.leave(a)
 		delete(g.byName, username)
+		delete(g.failing, username)
 	}
 }
 
@@ -113,7 +111,7 @@ func (g *agenda) join(a *appointment, k kind) {
 	}
 	a.group = g.groups[k]
 	a.group.n++
-	if a.group.state != statePooled {
+	if !k.ahead {
 		g.leased[k.role]++
 	}
 }
@@ -125,7 +123,7 @@ func (g *agenda) part(of *group) {
 	if of.n == 0 {
 		delete(g.groups, of.kind)
 	}
-	if of.state != statePooled {
+	if !of.ahead {
 		g.leased[of.role]--
 		if g.leased[of.role] == 0 {
 			delete(g.leased, of.role)

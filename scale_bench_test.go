@@ -16,7 +16,7 @@ import (
 func fillAgenda(g *agenda, n int) {
 	now := time.Now()
 	for i := range n {
-		g.note(fmt.Sprintf("vault-app-%020d", i), kind{fmt.Sprintf("a%d", i%manyAccounts), "app", stateActive}, now.Add(time.Hour+time.Duration(i)*time.Second))
+		g.note(fmt.Sprintf("vault-app-%020d", i), kind{fmt.Sprintf("a%d", i%manyAccounts), "app", stateActive, false}, now.Add(time.Hour+time.Duration(i)*time.Second))
 	}
 }
 
