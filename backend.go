@@ -110,7 +110,7 @@ func newBackend(uuid string) *backend {
 			SealWrapStorage: []string{integrationPrefix, poolPrefix},
 		},
 		Paths: framework.PathAppend(b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathUsers(), b.pathLookup(), b.pathTidy(),
-			b.pathPolicy(), b.pathRotateRoot()),
+			b.pathPolicy(), b.pathRotateRoot(), b.pathStatus()),
 		Secrets:        []*framework.Secret{b.secretIAMUser()},
 		InitializeFunc: b.initialize,
 		PeriodicFunc:   b.periodic,

@@ -65,7 +65,14 @@ func (c *calls) forget(integration string) {
 	delete(c.byIntegration, integration)
 }
 
-func (t *tally) count() callCount {
+// count is what an integration's tally has.
+func (c *calls) count(integration string) callCount {
+	c.mu.Lock()
+	t := c.byIntegration[integration]
+	c.mu.Unlock()
+	if t == nil {
+		return callCount{failed: make(map[string]int)}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return callCount{made: t.made, throttled: t.throttled, failed: maps.Clone(t.failed)}

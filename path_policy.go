@@ -16,7 +16,7 @@ const (
 func policyResponseFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldPolicyDocument:         {Type: framework.TypeString, Required: true, Description: "IAM policy that the integration's user, or the role it assumes, has to have, for its roles as they are now."},
-		fieldOptionalPolicyDocument: {Type: framework.TypeString, Required: true, Description: "IAM policy that helps beyond that: for tidy, and with users that others have changed."},
+		fieldOptionalPolicyDocument: {Type: framework.TypeString, Required: true, Description: "IAM policy that helps beyond that: for tidy and status, and with users that others have changed."},
 		fieldSourcePolicyDocument:   {Type: framework.TypeString, Required: true, Description: "IAM policy for the identity that assumes role_arn; empty without one, and where identity tokens are exchanged for it."},
 	}
 }
@@ -92,7 +92,7 @@ again when roles use other managed policies, groups or boundaries.
 
 policy_document is needed: the eight actions of the core on the integration's
 user_path, and what its roles' features take. optional_policy_document helps
-with tidy and with users that others have changed. source_policy_document is
+with tidy, status and users that others have changed. source_policy_document is
 for the identity that assumes role_arn: with source_integration that is the
 source, whose own policy_document has it, for all who borrow from it.
 

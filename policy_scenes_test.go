@@ -144,6 +144,14 @@ var permissionScenes = map[string]permissionScene{
 		return noneLeft(e)
 	}),
 	"ListUsersForTidy": afterRestore(nil),
+	"TellTheAccountsHeadroom": func(e *env) func() error {
+		return func() error {
+			if status := e.read("status/default"); status[fieldAccountHeadroom] == nil {
+				return fmt.Errorf("the headroom is not known: %s", status[fieldAccountError])
+			}
+			return nil
+		}
+	},
 	"EmptyUsersThatOthersChanged": changedByHand(hang("attached policy", "login profile", "MFA device",
 		"service-specific credential", "SSH public key", "signing certificate")),
 	"DeleteTheirVirtualMFADevices": changedByHand(hang("MFA device")).then(func(e *env) error {

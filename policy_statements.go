@@ -140,6 +140,10 @@ func (n *needs) optional() []permission {
 			uses: "`tidy`, and finding users that were renamed after their key was gone; it can be granted on `*` only",
 			Sid:  "ListUsersForTidy", Action: []string{"iam:ListUsers"}, Resource: []string{"*"},
 		},
+		permission{
+			uses: "the number of users that the account has left, in `status`; it can be granted on `*` only",
+			Sid:  "TellTheAccountsHeadroom", Action: []string{"iam:GetAccountSummary"}, Resource: []string{"*"},
+		},
 		empty,
 		permission{
 			uses: "deleting the virtual MFA devices of such users, too, which are of no use any more",

@@ -35,6 +35,14 @@ var permissionScenes = map[string]permissionScene{
 	"CompareUserIds":                      namedAsAStranger,
 	"FindRenamedUsers":                    renamed,
 	"ListUsersForTidy":                    tidied("policy_document", listGroups),
+	"TellTheAccountsHeadroom": func(m *mount) func() error {
+		return func() error {
+			if status := m.read("status/default"); status["account_headroom"] == nil {
+				return fmt.Errorf("the headroom is not known: %s", status["account_error"])
+			}
+			return nil
+		}
+	},
 	"EmptyUsersThatOthersChanged": changedByHand("attached policy", "login profile", "MFA device",
 		"SSH public key", "signing certificate", "service-specific credential"),
 	"DeleteTheirVirtualMFADevices": withMFADevice,

@@ -114,6 +114,7 @@ func TestUsersAfterAFailover(t *testing.T) {
 		require.Equal(t, c.Username, m.at(node).read("lookup/" + c.AccessKeyID)["username"])
 		_, listed := m.at(node).get("users?list=true&role=app")
 		require.Equal(t, names, listed["data"].(map[string]any)["keys"])
+		require.Equal(t, json.Number("2"), m.at(node).read("status")["users_active"])
 	}
 	for _, node := range cluster.Nodes {
 		if node != next {
