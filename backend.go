@@ -61,9 +61,8 @@ type backend struct {
 	// condemned are the names of users whose records this process has written as
 	// deleting, and not removed.
 	condemned sync.Map
-	// users has in memory what lists ask of records; surveys lets one request at a
-	// time read those that are not in it.
-	users   *userDirectory
+	// surveys lets one request at a time read the records that a list asks of, and
+	// that are not known.
 	surveys chan struct{}
 	// retirements lets one deletion of a user run at a time.
 	retirements singleflight.Group
@@ -95,7 +94,6 @@ func newBackend(uuid string) *backend {
 		integrationCache:  integrationCache{newCache(loadIntegration)},
 		integrationWrites: locksutil.CreateLocks(),
 
-		users:   newUserDirectory(),
 		surveys: make(chan struct{}, 1),
 	}
 	b.reaper = newReaper(b)
@@ -150,7 +148,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.roleCache.forgetAll()
 		b.integrationCache.forgetAll()
 		b.connections.dropAll()
-		b.users.forgetAll()
+		b.reaper.doubtAll()
 	}
 	if name, ok := strings.CutPrefix(key, rolePrefix); ok {
 		b.roleCache.forget(name)
@@ -160,7 +158,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.connections.drop(name)
 	}
 	if name, ok := strings.CutPrefix(key, userPrefix); ok {
-		b.users.forget(name)
+		b.reaper.doubt(name)
 		if b.WriteSafeReplicationState() {
 			b.reaper.schedule(name, b.now())
 		}

@@ -71,7 +71,7 @@ func (e *env) readAtOnce(readers int, roles ...string) []lease {
 // allows, of the role or of the integration; AWS never has more users than that; and
 // each user that goes makes room for one.
 //
-// Break it by taking r.noteLocked out of reaper.admit, so that nothing is reserved.
+// Break it by taking r.expect out of reaper.admit, so that nothing is reserved.
 func TestMaxUsersIsExact(t *testing.T) {
 	t.Parallel()
 	const limit, readers = 7, 64

@@ -57,9 +57,9 @@ func (b *backend) lookupRead(ctx context.Context, req *logical.Request, d *frame
 
 // findHolder returns the record of the user that has the key, or, where there is
 // none, the users whose records cannot be read. Only storage is believed: the
-// directory says where to look first.
+// agenda says where to look first.
 func (b *backend) findHolder(ctx context.Context, s logical.Storage, accessKeyID string) (*userRecord, []string, error) {
-	if username, ok := b.users.holder(accessKeyID); ok {
+	if username, ok := b.reaper.holder(accessKeyID); ok {
 		u, err := b.readUser(ctx, s, username)
 		if err != nil && !unreadable(err) {
 			return nil, nil, err

@@ -53,7 +53,7 @@ func (s userSelection) has(facts userFacts) bool {
 		(s.state == "" || s.state == facts.state)
 }
 
-// userList lists from storage, and narrows by what the directory knows. A page is
+// userList lists from storage, and narrows by what the agenda knows. A page is
 // full unless it is the last, so that a short or an empty one, of which Vault
 // makes a 404, is the end.
 func (b *backend) userList(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

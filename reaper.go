@@ -63,29 +63,6 @@ func (r *reaper) schedule(username string, at time.Time) {
 	r.agenda.note(username, kind{}, at)
 }
 
-// note is schedule for a record that is known.
-func (r *reaper) note(u *userRecord, at time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.noteLocked(u, at)
-}
-
-// noteLocked is for callers that hold the lock.
-func (r *reaper) noteLocked(u *userRecord, at time.Time) {
-	r.agenda.note(u.Username, kindOf(u), at).made = u.Created.Unix()
-	if u.State == stateDeleting && !u.FailedSince.IsZero() {
-		r.agenda.failing[u.Username] = u.FailedSince
-	} else {
-		delete(r.agenda.failing, u.Username)
-	}
-}
-
-func (r *reaper) forget(username string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.agenda.strike(username)
-}
-
 // periodic is Vault's periodic callback. Core holds locks during it that block
 // reloads and requests, so the pass runs in a goroutine of its own.
 func (b *backend) periodic(_ context.Context, req *logical.Request) error {
@@ -219,7 +196,7 @@ func (r *reaper) run(s logical.Storage, q *queue, due time.Time) {
 	again := due.Add(minRetryPause)
 	work := func(username string) { r.reap(r.lifetime, s, username) }
 	if q.integration == unread {
-		work = func(username string) { r.learn(r.lifetime, s, username, again) }
+		work = func(username string) { r.learn(r.lifetime, s, username) }
 	}
 	var workers sync.WaitGroup
 	for range reaperWorkers {
@@ -251,24 +228,9 @@ func (r *reaper) take(q *queue, due, again time.Time) (string, bool) {
 
 // learn reads a record of which only the name is known, to find out when it is
 // due. It waits for nothing but storage.
-func (r *reaper) learn(ctx context.Context, s logical.Storage, username string, taken time.Time) {
-	u, err := r.b.readUser(ctx, s, username)
-	r.mu.Lock()
-	a := r.agenda.byName[username]
-	// Anything else was noted or struck while the record was being read.
-	unchanged := a != nil && a.group.integration == unread && a.at.Equal(taken)
-	switch {
-	case !unchanged:
-	case unreadable(err):
-		// It must not hide the others, nor be forgotten.
-		r.agenda.note(username, unreadableKind, r.b.now().Add(unreadablePause))
-	case err == nil && u == nil:
-		r.agenda.strike(username)
-	case err == nil:
-		r.noteLocked(u, u.due()) // in another queue: a record names its integration
-	}
-	r.mu.Unlock()
-	if err != nil && unchanged {
+func (r *reaper) learn(ctx context.Context, s logical.Storage, username string) {
+	// One that cannot be understood must not hide the others, nor be forgotten.
+	if _, err := r.b.readUser(ctx, s, username); err != nil {
 		r.complain(username, err)
 	}
 }
@@ -283,7 +245,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 			r.forget(username)
 			return false, nil
 		case b.now().Before(u.due()):
-			r.note(u, u.due())
+			r.wrote(u) // or somebody else did
 			return false, nil
 		}
 		// From here on a renewal is refused. If it cannot be written, a
@@ -296,9 +258,6 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 		if err == nil {
 			b.Logger().Info("the reaper deleted a user", "username", username, "was", reason)
 		}
-	}
-	if unreadable(err) {
-		r.schedule(username, b.now().Add(unreadablePause))
 	}
 	if err != nil {
 		r.complain(username, err)

@@ -8,26 +8,34 @@ import (
 // unread is the queue of records of which no more than the name is known.
 const unread = ""
 
-// agenda says when each record is to be looked at. Noting a time, and finding
-// what is due, costs the logarithm of the number of records, so that thousands
-// of healthy ones cost nothing. It is not safe for concurrent use.
+// agenda says when each record is to be looked at, and what counts, lists and lookups
+// ask of it. Noting a time, and finding what is due, costs the logarithm of the number
+// of records, so that thousands of healthy ones cost nothing. It is not safe for
+// concurrent use.
 type agenda struct {
 	byName map[string]*appointment
-	queues map[string]*queue // by integration
+	byKey  map[string]*appointment // by access key id
+	queues map[string]*queue       // by integration
 	groups map[kind]*group
 	leased map[string]int // users by role, but for those that nobody was given
 	// failing has since when the deletion of a user has been failing: of few users.
 	failing map[string]time.Time
+	// readings are the readings under way that no change has overtaken, by user.
+	readings map[string]*reading
 }
 
 // appointment is when the record of a user is to be looked at. There is one for
-// each record: it fills 64 bytes, and any more would cost 80.
+// each record: it fills 80 bytes, and any more would cost 96.
 type appointment struct {
-	username string
-	at       time.Time
-	group    *group
-	index    int   // in the group's queue
-	made     int64 // the record's Created in seconds of Unix time; 0 where that is not known
+	username    string
+	accessKeyID string
+	at          time.Time
+	group       *group
+	made        int64 // the record's Created in seconds of Unix time; 0 where that is not known
+	index       int32 // in the group's queue
+	// doubtful says that storage may have another record: a write is under way, or has
+	// failed. Counts go by what was to be written, and lists by storage.
+	doubtful bool
 }
 
 // kind is what users are counted by. The empty one is of records of which no more
@@ -63,8 +71,9 @@ type queue struct {
 
 func newAgenda() agenda {
 	return agenda{
-		byName: make(map[string]*appointment), queues: make(map[string]*queue),
+		byName: make(map[string]*appointment), byKey: make(map[string]*appointment), queues: make(map[string]*queue),
 		groups: make(map[kind]*group), leased: make(map[string]int), failing: make(map[string]time.Time),
+		readings: make(map[string]*reading),
 	}
 }
 
@@ -85,7 +94,7 @@ func (g *agenda) note(username string, k kind, at time.Time) *appointment {
 			g.part(before)
 		}
 		a.at = at
-		heap.Fix(a.group.queue, a.index)
+		heap.Fix(a.group.queue, int(a.index))
 	default:
 		g.leave(a)
 		a.at = at
@@ -95,10 +104,36 @@ func (g *agenda) note(username string, k kind, at time.Time) *appointment {
 	return a
 }
 
+// enter notes all that a record says.
+func (g *agenda) enter(u *userRecord, at time.Time) *appointment {
+	a := g.note(u.Username, kindOf(u), at)
+	a.made = u.Created.Unix()
+	g.index(a, u.AccessKeyID)
+	if u.State == stateDeleting && !u.FailedSince.IsZero() {
+		g.failing[u.Username] = u.FailedSince
+	} else {
+		delete(g.failing, u.Username)
+	}
+	return a
+}
+
+// index has the user found by its access key; empty for none.
+func (g *agenda) index(a *appointment, accessKeyID string) {
+	// A copy of a record under another's key must not take that key with it.
+	if g.byKey[a.accessKeyID] == a {
+		delete(g.byKey, a.accessKeyID)
+	}
+	a.accessKeyID = accessKeyID
+	if accessKeyID != "" {
+		g.byKey[accessKeyID] = a
+	}
+}
+
 // strike removes the user, if there.
 func (g *agenda) strike(username string) {
 	if a := g.byName[username]; a != nil {
 		g.leave(a)
+		g.index(a, "")
 		delete(g.byName, username)
 		delete(g.failing, username)
 	}
@@ -157,7 +192,7 @@ func (g *agenda) queue(integration string) *queue {
 }
 
 func (g *agenda) leave(a *appointment) {
-	heap.Remove(a.group.queue, a.index)
+	heap.Remove(a.group.queue, int(a.index))
 	g.part(a.group)
 	g.tidy(a.group.queue)
 }
@@ -178,13 +213,13 @@ func (q *queue) Less(i, j int) bool { return q.waiting[i].at.Before(q.waiting[j]
 // Swap implements sort.Interface.
 func (q *queue) Swap(i, j int) {
 	q.waiting[i], q.waiting[j] = q.waiting[j], q.waiting[i]
-	q.waiting[i].index, q.waiting[j].index = i, j
+	q.waiting[i].index, q.waiting[j].index = int32(i), int32(j) //nolint:gosec // of users in memory
 }
 
 // Push implements heap.Interface.
 func (q *queue) Push(x any) {
-	a := x.(*appointment) //nolint:errcheck // heap.Push is called with nothing else
-	a.index = len(q.waiting)
+	a := x.(*appointment)           //nolint:errcheck // heap.Push is called with nothing else
+	a.index = int32(len(q.waiting)) //nolint:gosec // of users in memory
 	q.waiting = append(q.waiting, a)
 }
 

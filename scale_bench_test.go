@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"testing"
@@ -57,20 +58,36 @@ func BenchmarkReaperSchedule(b *testing.B) {
 	}
 }
 
-// What the reaper keeps in memory: B/user for each record, its name included.
+// What is kept in memory for the reaper, counts, lists and lookups: B/user for each
+// record, its name and its key's id included.
 func BenchmarkReaperMemory(b *testing.B) {
+	records := make([][]byte, manyUsers)
+	for i := range records {
+		u := &userRecord{State: stateActive, Expires: time.Now().Add(time.Hour), issuedUser: issuedUser{
+			Username: fmt.Sprintf("vault-app-%020d", i), Role: "app", Integration: fmt.Sprintf("a%d", i%manyAccounts),
+			AccessKeyID: fmt.Sprintf("AKIA%016d", i), Created: time.Now(),
+		}}
+		encoded, err := json.Marshal(u)
+		require.NoError(b, err)
+		records[i] = encoded
+	}
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	var g agenda
+	var r *reaper
 	for b.Loop() {
-		g = newAgenda()
-		fillAgenda(&g, manyUsers)
+		r = newReaper(&backend{now: time.Now})
+		for _, encoded := range records {
+			u := new(userRecord) // with strings of its own, as from storage
+			require.NoError(b, json.Unmarshal(encoded, u))
+			r.wrote(u)
+		}
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/manyUsers, "B/user")
-	runtime.KeepAlive(g)
+	runtime.KeepAlive(r)
+	runtime.KeepAlive(records)
 }
 
 // From the start of the process until all records have been read, in the

@@ -239,20 +239,17 @@ func eachUser(ctx context.Context, s logical.Storage, visit func(*userRecord)) e
 	return nil
 }
 
-// putUser writes the record and tells the reaper when it is due. After a write
-// that failed nobody knows which record is there, so that the reaper looks soon.
+// putUser writes the record and tells the reaper.
 func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord) error {
 	entry, err := logical.StorageEntryJSON(userPrefix+u.Username, u)
 	if err != nil {
 		return fmt.Errorf("encoding the record of user %q: %w", u.Username, err)
 	}
 	if err := s.Put(ctx, entry); err != nil {
-		b.reaper.note(u, b.now())
-		b.users.forget(u.Username)
+		b.reaper.failed(u)
 		return storageError{fmt.Errorf("writing the record of user %q: %w", u.Username, err)}
 	}
-	b.reaper.note(u, u.due())
-	b.users.note(u.Username, u.facts())
+	b.reaper.wrote(u)
 	if u.State == stateDeleting {
 		b.condemned.Store(u.Username, nil)
 	}
@@ -323,9 +320,8 @@ func (b *backend) removeUser(ctx context.Context, s logical.Storage, username st
 	lock := locksutil.LockForKey(b.userLocks, username)
 	lock.Lock()
 	defer lock.Unlock()
-	err := s.Delete(ctx, userPrefix+username)
-	b.users.forget(username) // also after a failure: it may be gone
-	if err != nil {
+	if err := s.Delete(ctx, userPrefix+username); err != nil {
+		b.reaper.doubt(username) // it may be gone
 		return storageError{fmt.Errorf("removing the record of user %q: %w", username, err)}
 	}
 	b.reaper.forget(username)
@@ -353,7 +349,7 @@ func (b *backend) changeUser(ctx context.Context, s logical.Storage, username st
 	defer lock.Unlock()
 	u, err := getUser(ctx, s, username)
 	if unreadable(err) {
-		b.users.note(username, userFacts{state: stateUnreadable}) // damaged since it was written
+		b.reaper.illegible(username) // damaged since it was written
 	}
 	if err != nil {
 		return err

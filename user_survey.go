@@ -33,26 +33,18 @@ func userNames(ctx context.Context, s logical.Storage) ([]string, error) {
 	return names, nil
 }
 
-// readUser is getUser, and the directory learns of it.
+// readUser is getUser, and the agenda learns of it.
 func (b *backend) readUser(ctx context.Context, s logical.Storage, username string) (*userRecord, error) {
-	reading := b.users.begin(username)
+	reading := b.reaper.beginReading(username)
 	u, err := getUser(ctx, s, username)
-	var facts *userFacts
-	switch {
-	case unreadable(err):
-		facts = &userFacts{state: stateUnreadable}
-	case u != nil:
-		known := u.facts()
-		facts = &known
-	}
-	b.users.end(username, reading, facts)
+	b.reaper.endReading(username, reading, u, err)
 	return u, err
 }
 
 // factsOf returns the facts of those of the users that have a record. What is not
-// in the directory is read, for one request at a time: who comes second finds it there.
+// known is read, for one request at a time: who comes second finds it known.
 func (b *backend) factsOf(ctx context.Context, s logical.Storage, usernames []string) (map[string]userFacts, error) {
-	facts := b.users.known(usernames)
+	facts := b.reaper.known(usernames)
 	if len(facts) == len(usernames) {
 		return facts, nil
 	}
@@ -62,7 +54,7 @@ func (b *backend) factsOf(ctx context.Context, s logical.Storage, usernames []st
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	facts = b.users.known(usernames)
+	facts = b.reaper.known(usernames)
 	missing := slices.DeleteFunc(slices.Clone(usernames), func(username string) bool {
 		_, ok := facts[username]
 		return ok
@@ -87,7 +79,7 @@ func (b *backend) readFacts(ctx context.Context, s logical.Storage, usernames []
 		workers.Go(func() {
 			for username := range next {
 				u, err := b.readUser(ctx, s, username)
-				facts := userFacts{state: stateUnreadable}
+				facts := userFacts{kind: unreadableKind}
 				switch {
 				case unreadable(err):
 				case err != nil:
@@ -116,7 +108,7 @@ func (b *backend) readFacts(ctx context.Context, s logical.Storage, usernames []
 }
 
 // surveyError tells a client to ask again where the time was not enough. What was
-// read is in the directory, so that the next request gets further.
+// read is known then, so that the next request gets further.
 func surveyError(ctx context.Context, err error) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf(
