@@ -40,6 +40,7 @@ type backend struct {
 	tidies       *tidies
 	rotations    *rotations
 	pools        *pools
+	events       *events
 	// now is Vault's clock; tests move it.
 	now func() time.Time
 
@@ -74,6 +75,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 		return nil, fmt.Errorf("configuration passed into the backend is nil")
 	}
 	b := newBackend(conf.BackendUUID)
+	b.events.wanted.Store(conf.EventsSender != nil)
 	attentive := *conf
 	attentive.System = &recentView{SystemView: conf.System}
 	if err := b.Setup(ctx, &attentive); err != nil {
@@ -100,6 +102,7 @@ func newBackend(uuid string) *backend {
 	b.tidies = &tidies{b: b, running: make(map[string]*tidying)}
 	b.rotations = &rotations{b: b, due: make(map[string]time.Time), running: make(map[string]bool)}
 	b.pools = newPools(b)
+	b.events = newEvents(b)
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(backendHelp),
 		BackendType:    logical.TypeLogical,
@@ -167,6 +170,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 
 func (b *backend) clean(context.Context) {
 	b.reaper.stop()
+	b.events.stop()
 	b.httpClients.closeIdle()
 }
 

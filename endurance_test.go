@@ -289,7 +289,7 @@ func TestRevocationGoesOnWithoutTheCallerWhoBeganIt(t *testing.T) {
 	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Count: 1, Hook: func(awsfake.Call) { close(reached); <-release }})
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
-	go func() { first <- e.b.retire(ctx, e.storage, l.username()) }()
+	go func() { first <- e.b.retire(ctx, e.storage, l.username(), ending{}) }()
 	<-reached
 	second := make(chan error, 1)
 	go func() { second <- e.revoke(l) }()

@@ -57,6 +57,7 @@ type env struct {
 	clock   *clock
 	key     awsfake.Credentials // of the integration's user
 	logger  hclog.Logger
+	sender  logical.EventSender // nil: a server without events
 
 	mu      sync.Mutex
 	healers []func() // end the faults of faults_test.go
@@ -112,7 +113,7 @@ func newEnv(t *testing.T, policy string) *env {
 func (e *env) start() {
 	e.t.Helper()
 	made, err := Factory(e.t.Context(), &logical.BackendConfig{
-		Logger: e.logger, System: e.system, StorageView: e.storage, BackendUUID: testUUID,
+		Logger: e.logger, System: e.system, StorageView: e.storage, BackendUUID: testUUID, EventsSender: e.sender,
 	})
 	require.NoError(e.t, err)
 	e.b = made.(*backend)

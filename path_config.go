@@ -265,6 +265,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 	if err != nil {
 		return storedOrRefused(err)
 	}
+	b.events.aboutIntegration(eventConfigWrite, in)
 	b.reaper.spawn(func() { b.hastenThrough(req.Storage, name) })
 	return resp, nil
 }
@@ -347,6 +348,9 @@ func (b *backend) integrationDelete(ctx context.Context, req *logical.Request, d
 	left, err := b.leftByRotation(ctx, req.Storage, name)
 	if err == nil {
 		err = b.forgetIntegration(ctx, req.Storage, name)
+	}
+	if err == nil {
+		b.events.tell(eventConfigDelete, integrationPrefix+name, "", fieldIntegration, name)
 	}
 	if err == nil && left != "" {
 		return &logical.Response{Warnings: []string{left}}, nil

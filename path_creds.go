@@ -111,6 +111,7 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 		}
 		return awsFailure(fmt.Sprintf("role %q, integration %q: no user could be issued", r.Name, r.Integration), err)
 	}
+	b.events.aboutUser(eventCredsCreate, &made.user.issuedUser, fieldLeaseExpiration, timestamp(b.now().Add(made.terms.ttl)))
 	return b.credsResponse(req, made), nil
 }
 

@@ -184,6 +184,7 @@ func (b *backend) roleWrite(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
+	b.events.tell(eventRoleWrite, rolePrefix+name, rolePrefix+name, fieldRole, name, fieldIntegration, r.Integration)
 	if warnings := r.warnings(b.System()); len(warnings) > 0 {
 		return &logical.Response{Warnings: warnings}, nil
 	}
@@ -197,6 +198,9 @@ func (b *backend) roleDelete(ctx context.Context, req *logical.Request, d *frame
 	}
 	err := b.deleteRole(ctx, req.Storage, name)
 	b.pools.roleChanged(req.Storage, name, 0)
+	if err == nil {
+		b.events.tell(eventRoleDelete, rolePrefix+name, "", fieldRole, name)
+	}
 	return nil, err
 }
 

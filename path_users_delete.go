@@ -50,7 +50,7 @@ func (b *backend) userDelete(ctx context.Context, req *logical.Request, d *frame
 // is deleted, with a record that says it is alive.
 func (b *backend) retireNow(ctx context.Context, s logical.Storage, username string) error {
 	finished := func(u *userRecord) bool { return u.State != stateCreating || !b.now().Before(u.due()) }
-	err := b.retireIf(ctx, s, username, finished)
+	err := b.retireIf(ctx, s, username, ending{operation: eventCredsDelete}, finished)
 	if !errors.Is(err, errSpared) {
 		return err
 	}
@@ -61,7 +61,7 @@ func (b *backend) retireNow(ctx context.Context, s logical.Storage, username str
 	case err != nil || u == nil:
 		return err
 	case finished(u):
-		return b.retireIf(ctx, s, username, finished)
+		return b.retireIf(ctx, s, username, ending{operation: eventCredsDelete}, finished)
 	}
 	return beingMade(u)
 }

@@ -138,7 +138,7 @@ func (b *backend) retireWaiting(ctx context.Context, s logical.Storage, username
 	if err != nil || !waits {
 		return err
 	}
-	if err := b.retire(ctx, s, username); err != nil {
+	if err := b.retire(ctx, s, username, ending{}); err != nil {
 		b.reaper.complain(username, err)
 	}
 	return nil

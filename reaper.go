@@ -254,7 +254,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 		return reason != stateDeleting, nil
 	})
 	if err == nil && reason != "" {
-		err = b.retire(ctx, s, username)
+		err = b.retire(ctx, s, username, ending{eventCredsReap, reason})
 		if err == nil {
 			b.Logger().Info("the reaper deleted a user", "username", username, "was", reason)
 		}

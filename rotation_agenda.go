@@ -149,6 +149,7 @@ func (r *rotations) work(ctx context.Context, s logical.Storage, name string) {
 		err = b.rotateOnSchedule(ctx, s, name)
 	}
 	if err != nil && b.reaper.lifetime.Err() == nil {
+		b.events.aboutRotation(eventConfigRotate+eventFailed, name, "", in.AccessKey)
 		b.Logger().Error("the rotation of an integration's key failed and is tried again", "integration", name, "error", describe(err))
 	}
 }

@@ -185,6 +185,7 @@ func (b *backend) useOtherKey(ctx context.Context, s logical.Storage, in *integr
 	if err != nil {
 		return false, err
 	}
+	b.events.aboutRotation(eventConfigRotate, in.Name, in.AccessKey, changed.AccessKey)
 	b.Logger().Warn("AWS does not know the key of an integration any more: its other key is used", "integration", in.Name,
 		"access_key", changed.AccessKey, "refused_access_key", in.AccessKey)
 	return true, nil

@@ -183,6 +183,7 @@ func (b *backend) switchKey(ctx context.Context, s logical.Storage, name, id str
 		return nil
 	})
 	if err == nil {
+		b.events.aboutRotation(eventConfigRotate, name, in.Rotation.Journal.Old.ID, in.AccessKey)
 		b.Logger().Info("the key of an integration was rotated", "integration", name, "access_key", in.AccessKey, "old_access_key", in.Rotation.Journal.Old.ID)
 	}
 	return in, err

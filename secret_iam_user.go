@@ -97,6 +97,7 @@ func (b *backend) secretIAMUserRenew(ctx context.Context, req *logical.Request, 
 	if err := b.extendUser(ctx, req.Storage, lease, ttl); err != nil {
 		return nil, err
 	}
+	b.events.aboutUser(eventCredsRenew, &lease.User, fieldLeaseExpiration, timestamp(b.now().Add(ttl)))
 	req.Secret.TTL, req.Secret.MaxTTL = ttl, maxTTL
 	return &logical.Response{Secret: req.Secret, Warnings: warnings}, nil
 }
@@ -134,7 +135,8 @@ func (b *backend) secretIAMUserRevoke(ctx context.Context, req *logical.Request,
 // and so it is where there is another user's, with another key.
 func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issuedUser) error {
 	leased := func(u *userRecord) bool { return u.AccessKeyID == user.AccessKeyID }
-	err := b.retireIf(ctx, s, user.Username, leased)
+	revoked := ending{operation: eventCredsRevoke}
+	err := b.retireIf(ctx, s, user.Username, revoked, leased)
 	switch {
 	case errors.Is(err, errDamaged):
 		// The lease has all that a deletion needs.
@@ -143,7 +145,7 @@ func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issu
 		if err := b.storeUser(ctx, s, record); err != nil {
 			return err
 		}
-		return b.retire(ctx, s, user.Username)
+		return b.retire(ctx, s, user.Username, revoked)
 	case errors.Is(err, errSpared):
 		// For this lease, or for one of an earlier user of the name that was revoked
 		// in the same moment and decided for both.
@@ -151,7 +153,7 @@ func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issu
 		if err != nil || u == nil || !leased(u) {
 			return err
 		}
-		return b.retire(ctx, s, user.Username)
+		return b.retire(ctx, s, user.Username, revoked)
 	}
 	return err
 }

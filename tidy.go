@@ -233,7 +233,7 @@ func (t *tidying) remove(ctx context.Context, conn *connection, users []types.Us
 				return nil
 			}
 			// What fails is on record now, and the reaper's.
-			err = t.b.retire(ctx, t.s, *user.UserName)
+			err = t.b.retire(ctx, t.s, *user.UserName, ending{operation: eventCredsTidy})
 			t.update(func(run *tidyRun) {
 				if err != nil {
 					run.Failed++

@@ -28,13 +28,13 @@ var errSpared = errors.New("the record is another user's")
 
 // retire deletes the IAM user of a record and then the record. A failure is
 // noted in the record, and the reaper tries again.
-func (b *backend) retire(ctx context.Context, s logical.Storage, username string) error {
-	return b.retireIf(ctx, s, username, func(*userRecord) bool { return true })
+func (b *backend) retire(ctx context.Context, s logical.Storage, username string, how ending) error {
+	return b.retireIf(ctx, s, username, how, func(*userRecord) bool { return true })
 }
 
 // retireIf is retire for a record that is meant. It returns errSpared for one that
 // is not, also if it was not what another caller meant whose work this one shares.
-func (b *backend) retireIf(ctx context.Context, s logical.Storage, username string, meant func(*userRecord) bool) error {
+func (b *backend) retireIf(ctx context.Context, s logical.Storage, username string, how ending, meant func(*userRecord) bool) error {
 	return b.alone(ctx, username, deleteTimeout, func(ctx context.Context) error {
 		u, err := b.condemn(ctx, s, username, meant)
 		if err != nil || u == nil {
@@ -48,9 +48,10 @@ func (b *backend) retireIf(ctx context.Context, s logical.Storage, username stri
 			err = b.forgetUser(ctx, s, u)
 		}
 		if err != nil {
-			return b.noteFailure(ctx, s, u, err)
+			err = b.noteFailure(ctx, s, u, err)
 		}
-		return nil
+		b.events.aboutEnd(how, u, err)
+		return err
 	})
 }
 
