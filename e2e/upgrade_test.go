@@ -128,23 +128,3 @@ func (m *mount) shell(dir, commands string) string {
 	require.NoError(m.t, err, "%s\n%s", commands, printed)
 	return string(printed)
 }
-
-// section is a part of a document that has a title, with all its shell commands.
-type section struct{ title, commands string }
-
-func sectionsOf(t *testing.T, document string) []section {
-	t.Helper()
-	content, err := os.ReadFile(document)
-	require.NoError(t, err)
-	var sections []section
-	for _, part := range strings.Split(string(content), "\n## ")[1:] {
-		title, text, _ := strings.Cut(part, "\n")
-		var commands strings.Builder
-		for _, block := range shellBlock.FindAllStringSubmatch(text, -1) {
-			commands.WriteString(block[1] + "\n")
-		}
-		sections = append(sections, section{title, commands.String()})
-	}
-	require.NotEmpty(t, sections)
-	return sections
-}
