@@ -142,8 +142,9 @@ func TestBadFields(t *testing.T) {
 		{name: "unknown when listing roles", op: logical.ListOperation, path: "roles/", data: map[string]any{"prefix": "a"}, field: "prefix", says: "accepts"},
 		{name: "unknown when deleting a role", op: logical.DeleteOperation, path: "roles/app", data: map[string]any{"force": true}, field: "force", says: "accepts"},
 
-		{name: "misspelt in creds", path: "creds/app", data: map[string]any{"tll": "1h"}, field: "tll", says: "accepts role, ttl"},
-		{name: "unknown when reading creds", op: logical.ReadOperation, path: "creds/app", data: map[string]any{"lease": "1h"}, field: "lease", says: "accepts role, ttl"},
+		{name: "misspelt in creds", path: "creds/app", data: map[string]any{"tll": "1h"}, field: "tll", says: "accepts role, role_arn, ttl"},
+		{name: "unknown when reading creds", op: logical.ReadOperation, path: "creds/app", data: map[string]any{"lease": "1h"}, field: "lease", says: "accepts role, role_arn, ttl"},
+		{name: "a role to assume in creds", path: "creds/app", data: map[string]any{"role_arn": testRoleARN + "a"}, field: "role_arn", says: "assumes no role"},
 		{name: "another role in the body of creds", path: "creds/app", data: map[string]any{"role": "other"}, field: "role", says: "in the path only"},
 	})
 }

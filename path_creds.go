@@ -64,6 +64,8 @@ func (b *backend) pathCreds() []*framework.Path {
 		Fields: map[string]*framework.FieldSchema{
 			fieldRole: {Type: framework.TypeString, Description: "Name of the role."},
 			fieldTTL:  {Type: framework.TypeDurationSecond, Description: "TTL of this lease, as in 3h, 90m or 1800; at most the role's max_ttl and the mount's. Default: the role's default_ttl."},
+			// Its data source vault_aws_access_credentials sends it always.
+			fieldRoleARN: {Type: framework.TypeString, Description: "Taken only if it is empty, as Terraform's provider sends it that was made for the built-in aws engine: a user assumes no role."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   operation(),
@@ -77,6 +79,9 @@ func (b *backend) credsIssue(ctx context.Context, req *logical.Request, d *frame
 	name := d.Get(fieldRole).(string)
 	if err := validateName(fieldRole, name); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
+	}
+	if arn, ok := d.GetOk(fieldRoleARN); ok && arn != "" {
+		return logical.ErrorResponse("%s: what is handed out is the key of an IAM user, which assumes no role: leave it out", fieldRoleARN), nil
 	}
 	r, err := b.roleCache.get(ctx, req.Storage, name)
 	if err != nil {

@@ -54,6 +54,14 @@ func TestCredsWithoutAnInlinePolicy(t *testing.T) {
 	e.requireNothingLeft()
 }
 
+// Terraform's vault_aws_access_credentials always sends one.
+func TestCredsTakesAnEmptyRoleARN(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", map[string]any{"role_arn": "", "ttl": "15m"})
+	require.Equal(t, 15*time.Minute, l.secret.TTL)
+}
+
 // A 502 makes Vault's Go client try again by itself; a 400 tells a person.
 func TestCredsTellsWhatARetryCanMend(t *testing.T) {
 	t.Parallel()

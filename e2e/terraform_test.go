@@ -63,7 +63,11 @@ func testTerraform(t *testing.T, m *mount) {
 		eventually(t, soon, "the end of the user with its token", func() bool { return !c.exists() })
 	}
 
-	// Why the README says what it says of the resource made for the built-in engine.
-	_, err := m.tryIssue(m.server.RootToken, "app", "role_arn=")
+	// The data source made for the built-in engine sends role_arn, and reads these fields.
+	read, err := m.server.Client.Logical().ReadWithDataWithContext(t.Context(), "aws-iam/creds/app", map[string][]string{"role_arn": {""}, "ttl": {"15m"}})
+	require.NoError(t, err)
+	c := newCredential(t, m.aws, read)
+	require.Equal(t, []any{c.AccessKeyID, c.SecretAccessKey, nil}, []any{read.Data["access_key"], read.Data["secret_key"], read.Data["security_token"]})
+	_, err = m.tryIssue(m.server.RootToken, "app", "role_arn=arn:aws:iam::111122223333:role/any")
 	requireStatus(t, err, http.StatusBadRequest, "role_arn")
 }
