@@ -113,7 +113,7 @@ func loadEntry(file string) (*entry, error) {
 		return nil, fmt.Errorf("reading the key that is kept: %w", err)
 	}
 	var e entry
-	if err := json.Unmarshal(content, &e); err != nil || e.Format != entryFormat || e.LeaseID == "" {
+	if err := json.Unmarshal(content, &e); err != nil || e.Format != entryFormat || e.LeaseID == "" || e.AccessKeyID == "" || e.SecretAccessKey == "" {
 		return nil, nil //nolint:nilerr // as said above; what the error quotes may be secret
 	}
 	return &e, nil
@@ -153,7 +153,8 @@ func (c *cache) remove() error {
 }
 
 // sweep removes what is left of earlier tokens and of processes that died, as far as
-// the lock covers it, which the caller has. What fails is left to the next.
+// the lock covers it, which the caller has. Files with a lease that may be alive stay,
+// for -revoke. What fails is left to the next.
 func (c *cache) sweep(now time.Time) {
 	files, err := os.ReadDir(c.folder)
 	if err != nil {
@@ -168,7 +169,7 @@ func (c *cache) sweep(now time.Time) {
 		case newSuffix:
 			_ = os.Remove(path)
 		case entrySuffix:
-			if e, err := loadEntry(path); err == nil && !e.usable(now) {
+			if e, err := loadEntry(path); err == nil && len(e.leases(now)) == 0 {
 				_ = os.Remove(path)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -71,6 +72,29 @@ func TestLockThatIsNotHad(t *testing.T) {
 	require.Equal(t, "AKIA1", b.mustGet(0, "renew lease/1"))
 }
 
+// TestLockIsNotWaitedForWithAKeyThatWorks: whoever has it may wait for AWS, for another
+// role at that. Break it by waiting for as long as there is time.
+func TestLockIsNotWaitedForWithAKeyThatWorks(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.mustGet(0, "issue")
+	release, err := b.cache.lock(t.Context())
+	require.NoError(t, err)
+	defer release()
+	b.clock = b.clock.Add(testTTL / 2)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		e, err := b.credentials(ctx)
+		require.NoError(t, err)
+		require.Equal(t, "AKIA1", e.AccessKeyID)
+		require.Equal(t, renewTimeout, time.Since(begun))
+	})
+	require.Empty(t, b.vault.take())
+	require.Contains(t, b.log.String(), "the key that is kept goes on until")
+}
+
 func TestFilesAreTheUsersAlone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -114,7 +138,7 @@ func TestFolderThatOthersCanUseIsRefused(t *testing.T) {
 func TestDamagedFileIsReplaced(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{
-		"empty": "", "cut off": `{"format": 1, "lease_id": "le`, "of another format": `{"format": 7, "lease_id": "lease/7", "access_key_id": "AKIA7", "granted": "2020-01-01T00:00:00Z", "ask_again": "2120-01-01T00:00:00Z", "expires": "2120-01-01T00:00:00Z"}`, "not of ours": `{}`,
+		"empty": "", "cut off": `{"format": 1, "lease_id": "le`, "of another format": `{"format": 7, "lease_id": "lease/7", "access_key_id": "AKIA7", "secret_access_key": "SECRET-7", "granted": "2020-01-01T00:00:00Z", "ask_again": "2120-01-01T00:00:00Z", "expires": "2120-01-01T00:00:00Z"}`, "not of ours": `{}`, "without a key": `{"format": 1, "lease_id": "lease/7", "granted": "2020-01-01T00:00:00Z", "ask_again": "2120-01-01T00:00:00Z", "expires": "2120-01-01T00:00:00Z"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -149,4 +173,28 @@ func TestLeftoversAreSwept(t *testing.T) {
 	b.mustGet(2*testTTL, "issue")
 	require.NoFileExists(t, other.cache.file())
 	require.FileExists(t, b.cache.file())
+}
+
+// TestSweepLeavesWhatCanBeRevoked: a lease that ended before its time says nothing of
+// those that it took over from. Break it by having sweep
+// ask usable.
+func TestSweepLeavesWhatCanBeRevoked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.mustGet(0, "issue")
+	b.vault.answers["renew"] = refuse(400, "not renewable")
+	b.mustGet(testTTL/2, "renew lease/1", "issue")
+	b.check, b.vault.answers["lookup"], b.vault.answers["issue"] = true, refuse(400, "invalid lease"), refuse(503, "sealed")
+	_, err := b.get(0)
+	require.Error(t, err)
+	b.cache.sweep(b.clock)
+	require.FileExists(t, b.cache.file())
+	b.vault.take()
+	require.NoError(t, b.revoke(t.Context()))
+	require.Contains(t, b.vault.take(), "revoke lease/1")
+
+	b.vault.answers["issue"] = nil
+	b.mustGet(0, "issue")
+	b.cache.sweep(b.clock.Add(2 * testTTL))
+	require.NoFileExists(t, b.cache.file())
 }

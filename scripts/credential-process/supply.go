@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// renewTimeout bounds how long a caller waits for a renewal while there is a key
-	// that works.
+	// renewTimeout bounds how long a caller waits for a renewal, or for another process
+	// that has the lock, while there is a key that works.
 	renewTimeout = 5 * time.Second
 
 	// lookupTimeout bounds the question whether a lease is alive.
@@ -50,7 +50,7 @@ func (s *supplier) credentials(ctx context.Context) (*entry, error) {
 		}
 		kept.Expires = time.Time{}
 	}
-	release, err := s.cache.lock(ctx)
+	release, err := s.lock(ctx, kept)
 	if err != nil {
 		if kept.usable(s.now()) {
 			s.warn("%s; the key that is kept goes on until %s", err, kept.Expires.Format(time.RFC3339))
@@ -68,6 +68,17 @@ func (s *supplier) credentials(ctx context.Context) (*entry, error) {
 		kept = before // which has ended before its time
 	}
 	return s.next(ctx, kept)
+}
+
+// lock waits for the cache's lock. With a key that works it does not wait for long:
+// whoever has the lock may be waiting for AWS, and for another role at that.
+func (s *supplier) lock(ctx context.Context, kept *entry) (release func(), err error) {
+	if kept.usable(s.now()) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, renewTimeout)
+		defer cancel()
+	}
+	return s.cache.lock(ctx)
 }
 
 // next is called with the lock. It asks Vault for what is needed, given what is kept.
@@ -113,6 +124,8 @@ func (s *supplier) renew(ctx context.Context, kept *entry) (done bool, err error
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("renewing the lease: %w", err)
+	case secret == nil || secret.LeaseDuration <= 0:
+		return false, errors.New("renewing the lease: the answer does not say for how long")
 	}
 	length := time.Duration(secret.LeaseDuration) * time.Second
 	kept.Renewable = secret.Renewable

@@ -89,6 +89,26 @@ func TestRenewalOfEachOutcome(t *testing.T) {
 	}
 }
 
+// TestRenewalWithoutContent: a proxy's answer, say. Break it by taking the check for nil
+// out of renew.
+func TestRenewalWithoutContent(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"nothing":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"no length": func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, map[string]any{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.mustGet(0, "issue")
+			b.vault.answers["renew"] = answer
+			require.Equal(t, "AKIA1", b.mustGet(testTTL/2, "renew lease/1"))
+			require.Contains(t, b.log.String(), "renewing the lease")
+			require.Equal(t, "AKIA1", b.mustGet(retryPause-time.Second))
+		})
+	}
+}
+
 // Break it by leaving the note out of keep: each call then asks a Vault that is down.
 func TestVaultThatIsDownIsAskedAgainNowAndThen(t *testing.T) {
 	t.Parallel()
