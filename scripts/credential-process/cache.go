@@ -162,7 +162,7 @@ func (c *cache) sweep(now time.Time) {
 	}
 	for _, file := range files {
 		name, path := file.Name(), filepath.Join(c.folder, file.Name())
-		if !strings.HasPrefix(name, c.key[:1]) {
+		if !c.covers(name) {
 			continue
 		}
 		switch filepath.Ext(name) {
@@ -174,4 +174,11 @@ func (c *cache) sweep(now time.Time) {
 			}
 		}
 	}
+}
+
+// covers says whether a file is one of this program's that the lock is for. The folder
+// may have files of others, too.
+func (c *cache) covers(name string) bool {
+	key, _, _ := strings.Cut(name, ".")
+	return len(key) == len(c.key) && key[0] == c.key[0] && strings.Trim(key, "0123456789abcdef") == ""
 }

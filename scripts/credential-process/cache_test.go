@@ -175,6 +175,22 @@ func TestLeftoversAreSwept(t *testing.T) {
 	require.FileExists(t, b.cache.file())
 }
 
+// TestSweepLeavesWhatIsNotOurs: -cache may name a folder that has other files. Break it
+// by looking at the letter only.
+func TestSweepLeavesWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var others []string
+	for _, name := range []string{"0.json", "01234.json", "0xyz.json", "0123.txt", "0.new", "01234.5.new", "0-a.new"} {
+		others = append(others, filepath.Join(b.cache.folder, name))
+		require.NoError(t, os.WriteFile(others[len(others)-1], []byte("{}"), 0o600))
+	}
+	b.mustGet(0, "issue")
+	for _, file := range others {
+		require.FileExists(t, file)
+	}
+}
+
 // TestSweepLeavesWhatCanBeRevoked: a lease that ended before its time says nothing of
 // those that it took over from. Break it by having sweep
 // ask usable.
