@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -204,4 +205,35 @@ func (p *policyTemplate) blurred() []string {
 	}
 	look(p.document, true)
 	return slices.Sorted(maps.Keys(found))
+}
+
+// tagInText says whether a policy puts the value of a tag of the user's into a longer
+// text, as in "home/${aws:PrincipalTag/owner}/*", where it could move a boundary.
+func tagInText(document, key string) bool {
+	decoded, err := decodeObject(document)
+	if err != nil {
+		return false
+	}
+	variable := regexp.MustCompile(`(?i)\$\{\s*aws:PrincipalTag/` + regexp.QuoteMeta(key) + `\s*(,[^}]*)?\}`)
+	return anyText(decoded, func(text string) bool {
+		found := variable.FindStringIndex(text)
+		return len(found) == 2 && found[1]-found[0] < len(text)
+	})
+}
+
+// anyText says whether any text among a document's values is such.
+func anyText(document any, is func(string) bool) bool {
+	switch v := document.(type) {
+	case string:
+		return is(v)
+	case []any:
+		return slices.ContainsFunc(v, func(item any) bool { return anyText(item, is) })
+	case map[string]any:
+		for _, item := range v {
+			if anyText(item, is) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -13,6 +13,7 @@ import (
 type roleTemplates struct {
 	policy *policyTemplate             // nil: nothing of the policy
 	tags   map[string]identityTemplate // by key
+	inText map[string]bool             // keys of tags that the policy puts into longer texts
 	groups bool                        // whether it asks for groups
 	// unreadable says why there is nothing of it, of a role that a write would refuse.
 	unreadable error
@@ -20,7 +21,7 @@ type roleTemplates struct {
 
 // readTemplates returns nil for a role that is the same for everybody.
 func readTemplates(r *role) (*roleTemplates, error) {
-	t := &roleTemplates{tags: make(map[string]identityTemplate)}
+	t := &roleTemplates{tags: make(map[string]identityTemplate), inText: make(map[string]bool)}
 	var err error
 	if t.policy, err = parsePolicyTemplate(r.PolicyDocument); err != nil {
 		return nil, refuse("%s: %s", fieldPolicyDocument, err)
@@ -31,7 +32,7 @@ func readTemplates(r *role) (*roleTemplates, error) {
 			return nil, refuse("%s: %q: %s", fieldIAMTags, key, err)
 		}
 		if tag != nil {
-			t.tags[key] = tag
+			t.tags[key], t.inText[key] = tag, tagInText(r.PolicyDocument, key)
 			t.groups = t.groups || tag.asksForGroups()
 		}
 	}
@@ -146,7 +147,13 @@ func (r *role) filledIn(value valueOf, with string) (*role, error) {
 	}
 	filled.IAMTags = maps.Clone(r.IAMTags)
 	for _, key := range sortedKeys(r.templates.tags) {
-		text, err := r.templates.tags[key].render(value)
+		tag := r.templates.tags[key]
+		text, err := tag.render(value)
+		if err == nil && len(tag) == 1 && r.templates.inText[key] {
+			if err = checkIdentityValue(text, false); err != nil {
+				err = refuse("%s has ${aws:PrincipalTag/%s} in a longer text, and the value of {{%s}} %s", fieldPolicyDocument, key, tag[0].selector, err)
+			}
+		}
 		if err == nil {
 			err = checkTagValue(key, text)
 		}

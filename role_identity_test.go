@@ -277,6 +277,47 @@ func TestValuesOfAWholeText(t *testing.T) {
 	e.requireNothingLeft()
 }
 
+// What the role's own policy puts into a longer text has boundaries, by way of a tag, too.
+//
+// Break it by taking inText out of filledIn.
+func TestValuesOfTagsThatThePolicyPutsIntoTexts(t *testing.T) {
+	e := newEnv(t, widePolicy)
+	e.identities()
+	resource := func(resource string) string { return statement(`"Action":"s3:*","Resource":"` + resource + `"`) }
+	condition := func(value string) string {
+		return statement(`"Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/owner":["` + value + `"]}}`)
+	}
+	for what, c := range map[string]struct {
+		document string
+		bounded  bool
+	}{
+		"path":               {resource("arn:aws:s3:::home/${aws:PrincipalTag/owner}/*"), true},
+		"case of the key":    {resource("arn:aws:s3:::home/${aws:principaltag/Owner}/*"), true},
+		"default":            {resource("arn:aws:s3:::home/${aws:PrincipalTag/owner, 'nobody'}/*"), true},
+		"spelt with escapes": {resource(`arn:aws:s3:::home/\u0024{aws:PrincipalTag/owner}/*`), true},
+		"text of a value":    {condition("o-${aws:PrincipalTag/owner}"), true},
+		"whole value":        {condition("${aws:PrincipalTag/owner}"), false},
+		"another tag's":      {resource("arn:aws:s3:::home/${aws:PrincipalTag/owners}/*"), false},
+		"no variable":        {resource("arn:aws:s3:::home/aws:PrincipalTag/owner"), false},
+	} {
+		e.write("roles/abac", map[string]any{"policy_document": c.document, "iam_tags": "owner={{identity.entity.name}}"})
+		for _, name := range []string{"ann/private", "ann:private"} {
+			e.system.EntityVal.Name = name
+			resp, err := e.do(logical.ReadOperation, "creds/abac", nil)
+			require.NoError(t, err, what)
+			require.Equal(t, c.bounded, resp.IsError(), "%s: %v", what, resp)
+			if c.bounded {
+				require.ErrorContains(t, resp.Error(), "${aws:PrincipalTag/owner}", what)
+				continue
+			}
+			require.NoError(t, e.revoke(newLease(t, resp)))
+		}
+		e.system.EntityVal.Name = "ann"
+		require.NoError(t, e.revoke(e.issue("abac", nil)), what)
+	}
+	e.requireNothingLeft()
+}
+
 func TestTagsThatAWSWouldNotTake(t *testing.T) {
 	e := newEnv(t, widePolicy)
 	e.identities()
