@@ -122,6 +122,8 @@ const valueChars = " +=,.@_-~|'"
 func checkIdentityValue(value string, whole bool) error {
 	for _, r := range value {
 		switch {
+		case unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+			return fmt.Errorf("has the character U+%04X, which cannot be seen", r)
 		case unicode.In(r, unicode.L, unicode.M, unicode.N), strings.ContainsRune(valueChars, r):
 		case r == '/' || r == ':':
 			if !whole {
