@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -273,8 +274,12 @@ func (s *supplier) hasEnded(ctx context.Context, kept *entry) bool {
 	return hasEnded(err)
 }
 
+// endings are what Vault says of a lease that is over, and the engine of one whose user
+// somebody has deleted.
+var endings = []string{"lease not found", "invalid lease", "lease expired", "lease is expired", "the user was deleted"}
+
 // hasEnded says whether Vault's answer means that the lease is over: it does not know
-// the lease, or the token, with which its leases ended.
+// the lease, or the token, with which its leases ended, or says so.
 func hasEnded(err error) bool {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) {
@@ -283,7 +288,7 @@ func hasEnded(err error) bool {
 	text := strings.Join(answer.Errors, "\n")
 	switch answer.StatusCode {
 	case http.StatusBadRequest:
-		return strings.Contains(text, "lease not found") || strings.Contains(text, "invalid lease")
+		return slices.ContainsFunc(endings, func(ending string) bool { return strings.Contains(text, ending) })
 	case http.StatusForbidden:
 		return strings.Contains(text, "invalid token")
 	}
