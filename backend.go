@@ -118,6 +118,7 @@ func newBackend(uuid string) *backend {
 		Invalidate:     b.invalidate,
 		Clean:          b.clean,
 	}
+	describePaths(b.Paths)
 	for _, path := range b.Paths {
 		for _, operation := range path.Operations {
 			if op, ok := operation.(*framework.PathOperation); ok {

@@ -58,7 +58,11 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 			clearPairs(path.Fields, req.Data)
 		}
 	}
-	return b.Backend.HandleRequest(ctx, req)
+	resp, err := b.Backend.HandleRequest(ctx, req)
+	if req.Operation == logical.HelpOperation && err == nil {
+		err = keepReferences(req, resp)
+	}
+	return resp, err
 }
 
 // clearPairs makes an empty object of an empty string, the only way that the

@@ -64,8 +64,9 @@ func integrationFields() map[string]*framework.FieldSchema {
 	}
 	pluginidentityutil.AddPluginIdentityTokenFields(fields)
 	fields[fieldIdentityTokenAudience].Description = "Audience of the identity tokens that Vault mints for this mount, to be exchanged for sessions of role_arn: workload identity federation, with Vault Enterprise, in place of a key."
+	fields[fieldIdentityTokenAudience].Default = nil
 	ttl := fields[fieldIdentityTokenTTL]
-	ttl.Default, ttl.Description = nil, fmt.Sprintf("How long such a token is valid. 0, the default: %s.", defaultTokenTTL)
+	ttl.Default, ttl.Description = nil, fmt.Sprintf("How long such a token is valid. 0, the default: %s.", defaultDuration(defaultTokenTTL))
 	return fields
 }
 
@@ -82,7 +83,7 @@ func integrationResponseFields() map[string]*framework.FieldSchema {
 	fields[fieldLastRotation] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the engine last replaced the access key, RFC 3339 in UTC; empty if never."}
 	fields[fieldNextRotation] = &framework.FieldSchema{Type: framework.TypeString, Description: "When it does so next; empty without rotation_period."}
 	fields[fieldLastRotationError] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why a rotation on schedule, or the end of one, failed; empty once it has succeeded."}
-	return fields
+	return shown(fields)
 }
 
 func (b *backend) pathConfig() []*framework.Path {
@@ -90,18 +91,23 @@ func (b *backend) pathConfig() []*framework.Path {
 		return map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
 				Callback: b.integrationRead, Summary: "Show an integration, without its secret key.",
-				Responses: okResponse("The integration.", integrationResponseFields()),
+				Description: "All fields as they are stored, and what AWS said of it when it was last verified, and of its key's rotations.",
+				Responses:   okResponse("The integration.", integrationResponseFields(), http.StatusNotFound),
 			},
 			logical.CreateOperation: &framework.PathOperation{
-				Callback: b.integrationWrite, Summary: "Connect an AWS account.", Responses: doneResponse(),
+				Callback: b.integrationWrite, Summary: integrationWriteSummary, Description: integrationWriteDescription,
+				Responses:                 warnedResponse(http.StatusBadGateway),
 				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 			},
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.integrationWrite, Summary: "Change an integration; what is not mentioned stays.", Responses: doneResponse(),
+				Callback: b.integrationWrite, Summary: integrationWriteSummary, Description: integrationWriteDescription,
+				Responses:                 warnedResponse(http.StatusBadGateway),
 				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 			},
 			logical.DeleteOperation: &framework.PathOperation{
-				Callback: b.integrationDelete, Summary: "Forget an integration that nothing uses any more.", Responses: doneResponse(),
+				Callback: b.integrationDelete, Summary: "Forget an integration that nothing uses any more.",
+				Description:               "Refused while roles, issued users or other integrations name it, and while a rotation of its key is not finished. An integration that is not there is forgotten, too.",
+				Responses:                 warnedResponse(),
 				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 			},
 		}
@@ -110,20 +116,23 @@ func (b *backend) pathConfig() []*framework.Path {
 	namedFields[fieldIntegration] = &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the integration."}
 	return []*framework.Path{
 		{
-			Pattern: "config/$",
+			Pattern: "config/$", DisplayAttrs: operationID("", "integrations"),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: &framework.PathOperation{
-					Callback: b.integrationList, Summary: "List the integrations.", Responses: listResponse("Names of the integrations."),
+					Callback: b.integrationList, Summary: "List the integrations.", Description: "The names of all integrations of the mount, in order.",
+					Responses: listResponse("Names of the integrations."),
 				},
 			},
 			HelpSynopsis: "The list of integrations.", HelpDescription: configHelp,
 		},
 		{
 			Pattern: "config$", Fields: integrationFields(), Operations: crud(), ExistenceCheck: b.integrationExists,
+			DisplayAttrs: operationID("", "default-integration"),
 			HelpSynopsis: "The integration named \"default\".", HelpDescription: configHelp,
 		},
 		{
 			Pattern: "config/" + capture(fieldIntegration), Fields: namedFields, Operations: crud(), ExistenceCheck: b.integrationExists,
+			DisplayAttrs: operationID("", "integration"),
 			HelpSynopsis: "Named connections to AWS accounts.", HelpDescription: configHelp,
 		},
 	}
@@ -375,19 +384,14 @@ func storedOrRefused(err error) (*logical.Response, error) {
 // creds/admin is denied.
 func capture(field string) string { return "(?P<" + field + ">.*[^/])$" }
 
-func okResponse(description string, fields map[string]*framework.FieldSchema) map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusOK: {{Description: description, Fields: fields}}}
-}
-
-func doneResponse() map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusNoContent: {{Description: "Done."}}}
-}
-
-func listResponse(description string) map[int][]framework.Response {
-	return okResponse("The names.", map[string]*framework.FieldSchema{
-		"keys": {Type: framework.TypeStringSlice, Description: description, Required: true},
-	})
-}
+const (
+	integrationWriteSummary     = "Connect an AWS account, or change how; what is not mentioned stays."
+	integrationWriteDescription = `
+AWS is asked who the credentials belong to, and what AWS refuses is not stored, unless
+verify_connection is false. So a write without any field asks AWS again. Refused is also
+what would leave issued users or roles in another account or partition than they are of.
+An empty value clears a field.`
+)
 
 const configHelp = `
 An integration connects the mount to an AWS account, once, for any number of

@@ -52,24 +52,26 @@ func credsResponseFields() map[string]*framework.FieldSchema {
 }
 
 func (b *backend) pathCreds() []*framework.Path {
-	operation := func() *framework.PathOperation {
+	operation := func(noun string) *framework.PathOperation {
 		return &framework.PathOperation{
-			Callback: b.credsIssue, Summary: "Make an IAM user and hand out its access key under a lease.",
-			Responses:                 okResponse("The credentials of a new IAM user.", credsResponseFields()),
+			Callback: b.credsIssue, Summary: "Make an IAM user and hand out its access key under a lease.", Description: credsDescription,
+			Responses: okResponse("The credentials of a new IAM user. The lease is in lease_id, lease_duration and renewable beside data.",
+				credsResponseFields(), http.StatusBadGateway, http.StatusServiceUnavailable),
 			ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			DisplayAttrs: operationID("generate", noun),
 		}
 	}
 	return []*framework.Path{{
 		Pattern: "creds/" + capture(fieldRole),
 		Fields: map[string]*framework.FieldSchema{
 			fieldRole: {Type: framework.TypeString, Description: "Name of the role."},
-			fieldTTL:  {Type: framework.TypeDurationSecond, Description: "TTL of this lease, as in 3h, 90m or 1800; at most the role's max_ttl and the mount's. Default: the role's default_ttl."},
+			fieldTTL:  {Type: framework.TypeDurationSecond, Query: true, Description: "TTL of this lease, as in 3h, 90m or 1800; at most the role's max_ttl and the mount's. Default: the role's default_ttl."},
 			// Its data source vault_aws_access_credentials sends it always.
-			fieldRoleARN: {Type: framework.TypeString, Description: "Taken only if it is empty, as Terraform's provider sends it that was made for the built-in aws engine: a user assumes no role."},
+			fieldRoleARN: {Type: framework.TypeString, Query: true, Description: "Taken only if it is empty, as Terraform's provider sends it that was made for the built-in aws engine: a user assumes no role."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   operation(),
-			logical.UpdateOperation: operation(),
+			logical.ReadOperation:   operation("credentials"),
+			logical.UpdateOperation: operation("credentials-with-parameters"),
 		},
 		HelpSynopsis: "Credentials of a new IAM user.", HelpDescription: credsHelp,
 	}}
@@ -353,6 +355,12 @@ func (b *backend) credsResponse(req *logical.Request, made *issue) *logical.Resp
 	}
 	return resp
 }
+
+const credsDescription = `
+Every call makes a user of its own, which is deleted when its lease ends, is revoked, or
+the token that asked for it ends. It waits, at most for the role's propagation_timeout,
+until AWS lets the key in. A role or an integration that has as many users as its
+max_users allows is refused.`
 
 const credsHelp = `
 Every read returns the access key of an IAM user of its own, with the role's

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -15,13 +16,14 @@ var accessKeyIDRegexp = regexp.MustCompile(`^\w{16,128}$`)
 
 func (b *backend) pathLookup() []*framework.Path {
 	return []*framework.Path{{
-		Pattern: "lookup/" + capture(fieldAccessKeyID),
+		Pattern: "lookup/" + capture(fieldAccessKeyID), DisplayAttrs: operationID("look-up", "access-key"),
 		Fields: map[string]*framework.FieldSchema{
 			fieldAccessKeyID: {Type: framework.TypeString, Description: "Access key id of an IAM user (AKIA…)."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.lookupRead, Summary: "Tell whose an access key id is.", Responses: okResponse("The record of the user that has the key.", userResponseFields()),
+				Callback: b.lookupRead, Summary: "Tell whose an access key id is.", Description: strings.TrimSpace(lookupHelp),
+				Responses: okResponse("The record of the user that has the key.", userResponseFields(), http.StatusNotFound, http.StatusServiceUnavailable),
 				// What is in memory is there.
 				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 			},

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -23,14 +24,14 @@ func policyResponseFields() map[string]*framework.FieldSchema {
 
 func (b *backend) pathPolicy() []*framework.Path {
 	read := &framework.PathOperation{
-		Callback: b.policyRead, Summary: "Show the IAM policy that an integration needs.",
-		Responses: okResponse("The policies, as JSON to paste into AWS.", policyResponseFields()),
+		Callback: b.policyRead, Summary: "Show the IAM policy that an integration needs.", Description: policyHelp,
+		Responses: okResponse("The policies, as JSON to paste into AWS.", policyResponseFields(), http.StatusNotFound),
 	}
 	paths := perIntegration("policy", nil, logical.ReadOperation, read, "The IAM policy that an integration needs.")
 	for _, path := range paths {
 		path.HelpDescription = policyHelp
 	}
-	return paths
+	return nameOperations(paths, "", "policy")
 }
 
 func (b *backend) policyRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -34,10 +35,10 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldIAMTags:                {Type: framework.TypeKVPairs, Description: "Tags of the users, as key=value pairs, at most 46. Values may have Vault's identity templates. The engine adds vault-mount, vault-role, vault-request-id and vault-entity-id."},
 		fieldUserPath:               {Type: framework.TypeString, Description: "IAM path of the users; must begin with the integration's. The mount's own segment is appended. Default: the integration's."},
 		fieldUsernameTemplate:       {Type: framework.TypeString, Description: "Template of the users' names. Default: the integration's."},
-		fieldCredentialType:         {Type: framework.TypeString, Default: credentialTypeIAMUser, Description: "Accepted for moving over from the built-in aws engine; only iam_user."},
-		fieldDefaultTTL:             {Type: framework.TypeDurationSecond, Default: int(defaultTTL.Seconds()), Description: "TTL of a lease whose reader asks for none."},
+		fieldCredentialType:         {Type: framework.TypeString, Default: credentialTypeIAMUser, AllowedValues: among(credentialTypeIAMUser), Description: "Accepted for moving over from the built-in aws engine; only iam_user."},
+		fieldDefaultTTL:             {Type: framework.TypeDurationSecond, Default: defaultDuration(defaultTTL), Description: "TTL of a lease whose reader asks for none."},
 		fieldEnforceExpiry:          {Type: framework.TypeBool, Default: true, Description: "Have AWS deny everything to a user, and to the sessions it made for itself, once no lease of it can be alive any more, even if Vault is gone."},
-		fieldPropagationTimeout:     {Type: framework.TypeDurationSecond, Default: int(defaultPropagationTimeout.Seconds()), Description: "How long a reader waits, at most, until AWS lets the new key in. 0: not at all; at most 45s."},
+		fieldPropagationTimeout:     {Type: framework.TypeDurationSecond, Default: defaultDuration(defaultPropagationTimeout), Description: "How long a reader waits, at most, until AWS lets the new key in. 0: not at all; at most 45s."},
 		fieldPoolSize:               {Type: framework.TypeInt, Description: "How many users are kept ready, with a key that AWS lets in already and nothing that they may do, so that leases need not wait. At most 100; default: 0, none."},
 		fieldMaxUsers:               {Type: framework.TypeInt, Description: "How many users of its leases there can be at a time, in whatever state; further readers are refused. At most 5000; default, or 0: no limit but the integration's."},
 		fieldMaxTTL:                 {Type: framework.TypeDurationSecond, Description: "Longest that a lease can live, renewals included. Default, or 0: the mount's."},
@@ -47,36 +48,42 @@ func roleFields() map[string]*framework.FieldSchema {
 func roleResponseFields() map[string]*framework.FieldSchema {
 	fields := roleFields()
 	delete(fields, fieldRole)
-	return fields
+	return shown(fields)
 }
 
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
 		{
-			Pattern: "roles/$",
+			Pattern: "roles/?$", DisplayAttrs: operationID("", "roles"),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: &framework.PathOperation{
-					Callback: b.roleList, Summary: "List the roles.", Responses: listResponse("Names of the roles."),
+					Callback: b.roleList, Summary: "List the roles.", Description: "The names of all roles of the mount, in order.",
+					Responses: listResponse("Names of the roles."),
 				},
 			},
 			HelpSynopsis: "The list of roles.", HelpDescription: rolesHelp,
 		},
 		{
-			Pattern: "roles/" + capture(fieldRole), Fields: roleFields(), ExistenceCheck: b.roleExists,
+			Pattern: "roles/" + capture(fieldRole), Fields: roleFields(), ExistenceCheck: b.roleExists, DisplayAttrs: operationID("", "role"),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
-					Callback: b.roleRead, Summary: "Show a role.", Responses: okResponse("The role.", roleResponseFields()),
+					Callback: b.roleRead, Summary: "Show a role.", Description: "All fields as they are stored; those that were never written have their defaults.",
+					Responses: okResponse("The role.", roleResponseFields(), http.StatusNotFound),
 				},
 				logical.CreateOperation: &framework.PathOperation{
-					Callback: b.roleWrite, Summary: "Define a dynamic secret.", Responses: doneResponse(),
+					Callback: b.roleWrite, Summary: roleWriteSummary, Description: roleWriteDescription,
+					Responses:                 warnedResponse(),
 					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 				},
 				logical.UpdateOperation: &framework.PathOperation{
-					Callback: b.roleWrite, Summary: "Change a role; what is not mentioned stays.", Responses: doneResponse(),
+					Callback: b.roleWrite, Summary: roleWriteSummary, Description: roleWriteDescription,
+					Responses:                 warnedResponse(),
 					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 				},
 				logical.DeleteOperation: &framework.PathOperation{
-					Callback: b.roleDelete, Summary: "Forget a role. Its leases can be revoked, but no longer renewed.", Responses: doneResponse(),
+					Callback: b.roleDelete, Summary: "Forget a role. Its leases can be revoked, but no longer renewed.",
+					Description:               "The users of its live leases are deleted when these end. Users that wait in its pool are deleted. A role that is not there is deleted, too.",
+					Responses:                 doneResponse(),
 					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 				},
 			},
@@ -203,6 +210,14 @@ func (b *backend) roleDelete(ctx context.Context, req *logical.Request, d *frame
 	}
 	return nil, err
 }
+
+const (
+	roleWriteSummary     = "Define a dynamic secret, or change one; what is not mentioned stays."
+	roleWriteDescription = `
+At least one of policy_document, policy_arns and iam_groups is needed. Everything is
+checked: the policy's grammar and size, ARNs and their partition, counts, names. A
+change applies to users that are made from then on. An empty value clears a field.`
+)
 
 const rolesHelp = `
 A role defines a dynamic secret: the permissions of the IAM users that reading

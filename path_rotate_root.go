@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,20 +21,20 @@ const (
 
 func (b *backend) pathRotateRoot() []*framework.Path {
 	rotate := &framework.PathOperation{
-		Callback: b.rotateRoot, Summary: "Replace the access key of the integration's own user.",
+		Callback: b.rotateRoot, Summary: "Replace the access key of the integration's own user.", Description: rotateRootHelp,
 		Responses: okResponse("The key that is in use now.", map[string]*framework.FieldSchema{
 			fieldIntegration:       {Type: framework.TypeString, Required: true, Description: "The integration."},
 			fieldAccessKey:         {Type: framework.TypeString, Required: true, Description: "Access key id in use from now on. Its secret is not shown."},
 			fieldPreviousAccessKey: {Type: framework.TypeString, Required: true, Description: "Access key id in use until now."},
 			fieldPreviousKeptUntil: {Type: framework.TypeString, Required: true, Description: "Until when the previous key is kept, for what is under way, RFC 3339 in UTC. It is deleted after that."},
-		}),
+		}, http.StatusBadGateway),
 		ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 	}
 	paths := perIntegration("rotate-root", nil, logical.UpdateOperation, rotate, "Replace an integration's access key.")
 	for _, path := range paths {
 		path.HelpDescription = rotateRootHelp
 	}
-	return paths
+	return nameOperations(paths, "rotate", "root")
 }
 
 func (b *backend) rotateRoot(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

@@ -152,7 +152,7 @@ func (b *backend) pathStatus() []*framework.Path {
 	list[http.StatusOK][0].Fields["key_info"] = &framework.FieldSchema{Type: framework.TypeMap, Required: true, Description: "Of each integration: account, users, active, deleting, failing, oldest (age), headroom and healthy, as in its status."}
 	return []*framework.Path{
 		{
-			Pattern: "status$",
+			Pattern: "status$", DisplayAttrs: operationID("", "status"),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: operation(b.mountStatusRead, "Show how the mount is doing, and what to do about what is wrong.",
 					okResponse("The state of things, of all integrations together.", mountStatusFields())),
@@ -160,18 +160,18 @@ func (b *backend) pathStatus() []*framework.Path {
 			HelpSynopsis: "How the mount is doing.", HelpDescription: statusHelp,
 		},
 		{
-			Pattern: "status/$",
+			Pattern: "status/$", DisplayAttrs: operationID("", "integration-statuses"),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: operation(b.statusList, "List the integrations, with how each is doing.", list),
 			},
 			HelpSynopsis: "How each integration is doing, in a table.", HelpDescription: statusHelp,
 		},
 		{
-			Pattern: "status/" + capture(fieldIntegration),
-			Fields:  map[string]*framework.FieldSchema{fieldIntegration: {Type: framework.TypeString, Description: "Name of the integration."}},
+			Pattern: "status/" + capture(fieldIntegration), DisplayAttrs: operationID("", "integration-status"),
+			Fields: map[string]*framework.FieldSchema{fieldIntegration: {Type: framework.TypeString, Description: "Name of the integration."}},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: operation(b.integrationStatusRead, "Show how an integration is doing, and what to do about what is wrong.",
-					okResponse("The state of things.", integrationStatusFields())),
+					okResponse("The state of things.", integrationStatusFields(), http.StatusNotFound)),
 			},
 			HelpSynopsis: "How an integration is doing.", HelpDescription: statusHelp,
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -34,11 +35,13 @@ func tidyStatusFields() map[string]*framework.FieldSchema {
 	field := func(kind framework.FieldType, description string) *framework.FieldSchema {
 		return &framework.FieldSchema{Type: kind, Required: true, Description: description}
 	}
+	state := field(framework.TypeString, "running, done, cancelled or failed; the last run's.")
+	state.AllowedValues = among(tidyRunning, tidyDone, tidyCancelled, tidyFailed)
 	return map[string]*framework.FieldSchema{
 		fieldIntegration:  field(framework.TypeString, "The integration."),
-		fieldState:        field(framework.TypeString, "running, done, cancelled or failed; the last run's."),
+		fieldState:        state,
 		fieldDryRun:       field(framework.TypeBool, "Whether it only reports."),
-		fieldSafetyBuffer: field(framework.TypeDurationSecond, "Age in seconds up to which users are spared."),
+		fieldSafetyBuffer: field(framework.TypeInt, "Age in seconds up to which users are spared."),
 		fieldStarted:      field(framework.TypeString, "When it was asked for, RFC 3339 in UTC."),
 		fieldFinished:     field(framework.TypeString, "When it ended; empty while it runs."),
 		fieldError:        field(framework.TypeString, "Why it failed."),
@@ -59,27 +62,31 @@ func tidyStatusFields() map[string]*framework.FieldSchema {
 func (b *backend) pathTidy() []*framework.Path {
 	options := map[string]*framework.FieldSchema{
 		fieldDryRun:       {Type: framework.TypeBool, Default: true, Description: "Only report what is unknown, delete nothing."},
-		fieldSafetyBuffer: {Type: framework.TypeDurationSecond, Default: int(defaultSafetyBuffer.Seconds()), Description: "Spare users that are younger than this."},
+		fieldSafetyBuffer: {Type: framework.TypeDurationSecond, Default: defaultDuration(defaultSafetyBuffer), Description: "Spare users that are younger than this."},
 	}
 	start := &framework.PathOperation{
 		Callback: b.tidyStart, Summary: "Look for users of this mount that no record knows, and delete them if told to.",
+		Description:               "It runs in the background, one at a time for an integration: read tidy-status. Unless dry_run is false it deletes nothing.",
 		Responses:                 okResponse("The run that was begun.", tidyStatusFields()),
 		ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 	}
 	cancel := &framework.PathOperation{
-		Callback: b.tidyCancel, Summary: "End a running tidy.", Responses: doneResponse(),
+		Callback: b.tidyCancel, Summary: "End a running tidy.",
+		Description:               "What it has deleted is deleted. If none is running, on this node or as left by an earlier one, it is refused.",
+		Responses:                 doneResponse(),
 		ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 	}
 	status := &framework.PathOperation{
 		Callback: b.tidyStatus, Summary: "Show how far the last tidy is or how it ended.",
-		Responses: okResponse("The run.", tidyStatusFields()),
+		Description: "While it runs the figures grow. They stay until the next run, also after a failover.",
+		Responses:   okResponse("The run.", tidyStatusFields(), http.StatusNotFound),
 		// Progress is known to the node that does the work.
 		ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 	}
 	return framework.PathAppend(
-		perIntegration("tidy", options, logical.UpdateOperation, start, "Find users that no record knows."),
-		perIntegration("tidy-cancel", nil, logical.UpdateOperation, cancel, "End a running tidy."),
-		perIntegration("tidy-status", nil, logical.ReadOperation, status, "Progress and result of tidy."),
+		nameOperations(perIntegration("tidy", options, logical.UpdateOperation, start, "Find users that no record knows."), "tidy", ""),
+		nameOperations(perIntegration("tidy-cancel", nil, logical.UpdateOperation, cancel, "End a running tidy."), "cancel", "tidy"),
+		nameOperations(perIntegration("tidy-status", nil, logical.ReadOperation, status, "Progress and result of tidy."), "", "tidy-status"),
 	)
 }
 
@@ -88,7 +95,7 @@ func perIntegration(prefix string, options map[string]*framework.FieldSchema, op
 	maps.Copy(named, options)
 	operations := map[logical.Operation]framework.OperationHandler{op: handler}
 	return []*framework.Path{
-		{Pattern: prefix + "$", Fields: options, Operations: operations, HelpSynopsis: synopsis, HelpDescription: tidyHelp},
+		{Pattern: prefix + "$", Fields: options, Operations: operations, HelpSynopsis: synopsis + " For the integration \"default\".", HelpDescription: tidyHelp},
 		{Pattern: prefix + "/" + capture(fieldIntegration), Fields: named, Operations: operations, HelpSynopsis: synopsis, HelpDescription: tidyHelp},
 	}
 }
@@ -142,8 +149,8 @@ func (t *tidyRun) response() *logical.Response {
 		fieldUsersFailed:  t.Failed,
 		fieldUsersForeign: t.Foreign,
 		fieldElsewhere:    t.Elsewhere,
-		fieldUnknownUsers: t.UnknownUsers,
-		fieldForeignUsers: t.ForeignUsers,
+		fieldUnknownUsers: append([]string{}, t.UnknownUsers...), // no null
+		fieldForeignUsers: append([]string{}, t.ForeignUsers...),
 	}}
 	if t.State == tidyRunning {
 		resp.AddWarning(fmt.Sprintf("tidy of integration %q runs in the background: read tidy-status/%s", t.Integration, t.Integration))

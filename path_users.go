@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -35,7 +36,10 @@ func userResponseFields() map[string]*framework.FieldSchema {
 		fieldAccountID:   text("AWS account of the user."),
 		fieldRole:        text("Role the user was made for."),
 		fieldIntegration: text("Integration the user was made through."),
-		fieldState:       text("creating, pooled (it waits for a lease), active or deleting."),
+		fieldState: {
+			Type: framework.TypeString, Required: true, Description: "creating, pooled (it waits for a lease), active or deleting.",
+			AllowedValues: among(stateCreating, statePooled, stateActive, stateDeleting),
+		},
 		fieldCreated:     text("When the user was asked for, RFC 3339 in UTC."),
 		fieldExpires:     text("Latest end of the lease as last granted, with the engine's allowance of two minutes; while pooled, when another user takes its place; empty while creating."),
 		fieldDeadline:    text("When no lease of the user can be alive any more; empty while creating or pooled."),
@@ -50,10 +54,11 @@ func userResponseFields() map[string]*framework.FieldSchema {
 func (b *backend) pathUsers() []*framework.Path {
 	return []*framework.Path{
 		{
-			Pattern: "users/$", Fields: userListFields(),
+			Pattern: "users/?$", Fields: userListFields(), DisplayAttrs: operationID("", "users"),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: &framework.PathOperation{
-					Callback: b.userList, Summary: "List the issued users that may exist.", Responses: listResponse("Names of the users, in order."),
+					Callback: b.userList, Summary: "List the issued users that may exist.", Description: userListDescription,
+					Responses: listResponse("Names of the users, in order.", http.StatusServiceUnavailable),
 					// What is in memory is there.
 					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 				},
@@ -61,17 +66,20 @@ func (b *backend) pathUsers() []*framework.Path {
 			HelpSynopsis: "The issued users that may exist.", HelpDescription: usersHelp,
 		},
 		{
-			Pattern: "users/" + capture(fieldUsername),
+			Pattern: "users/" + capture(fieldUsername), DisplayAttrs: operationID("", "user"),
 			Fields: map[string]*framework.FieldSchema{
 				fieldUsername:    {Type: framework.TypeString, Description: "Name of the IAM user."},
-				fieldIntegration: {Type: framework.TypeString, Description: "For deleting a user whose record cannot be read, and does not tell: the integration that the user was made through."},
+				fieldIntegration: {Type: framework.TypeString, Query: true, Description: "For deleting a user whose record cannot be read, and does not tell: the integration that the user was made through."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
-					Callback: b.userRead, Summary: "Show what is known of an issued user.", Responses: okResponse("The user's record.", userResponseFields()),
+					Callback: b.userRead, Summary: "Show what is known of an issued user.",
+					Description: "What it is, where, for which role, who asked for it, and, where a deletion has failed, why, and when it is tried again. Never a secret.",
+					Responses:   okResponse("The user's record.", userResponseFields(), http.StatusNotFound),
 				},
 				logical.DeleteOperation: &framework.PathOperation{
-					Callback: b.userDelete, Summary: "Delete an issued user now, whether its lease is alive or not.", Responses: doneResponse(),
+					Callback: b.userDelete, Summary: "Delete an issued user now, whether its lease is alive or not.", Description: userDeleteDescription,
+					Responses:                 doneResponse(http.StatusBadGateway),
 					ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 				},
 			},
@@ -124,6 +132,16 @@ func timestamp(t time.Time) string {
 	}
 	return t.UTC().Format(time.RFC3339)
 }
+
+const (
+	userListDescription = `
+In order of their names, narrowed by role, integration and state, and in pages: limit
+names at a time, those that come after a name. A page is full unless it is the last.`
+	userDeleteDescription = `
+Success means that the user is confirmed gone: its lease cannot be renewed then, and
+revoking it succeeds. What fails stays on record as deleting, and is tried again. A user
+that is still being made is refused. One that is not on record is deleted, too.`
+)
 
 const usersHelp = `
 Every IAM user that this mount has made, or may have made, is on record here

@@ -14,11 +14,11 @@ var listableStates = []string{string(stateCreating), string(statePooled), string
 
 func userListFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		fieldAfter:       {Type: framework.TypeString, Description: "List the names that come after this one: the last of the page before."},
-		fieldLimit:       {Type: framework.TypeInt, Description: "The most names to list; 0, the default, for all."},
-		fieldRole:        {Type: framework.TypeString, Description: "List the users of this role only."},
-		fieldIntegration: {Type: framework.TypeString, Description: "List the users that were made through this integration only."},
-		fieldState:       {Type: framework.TypeString, Description: "List the users in this state only: " + strings.Join(listableStates, ", ") + "."},
+		fieldAfter:       {Type: framework.TypeString, Query: true, Description: "List the names that come after this one: the last of the page before."},
+		fieldLimit:       {Type: framework.TypeInt, Query: true, Description: "The most names to list; 0, the default, for all."},
+		fieldRole:        {Type: framework.TypeString, Query: true, Description: "List the users of this role only."},
+		fieldIntegration: {Type: framework.TypeString, Query: true, Description: "List the users that were made through this integration only."},
+		fieldState:       {Type: framework.TypeString, Query: true, AllowedValues: among(listableStates...), Description: "List the users in this state only: " + strings.Join(listableStates, ", ") + "."},
 	}
 }
 
