@@ -99,6 +99,10 @@ bench: ## beside the built-in aws engine: RUNS=1 SOAK=10m SECTIONS=a,b,... QUICK
 vault: ## find a Vault server, or build one into bin/ (about 9 minutes, once)
 	@go run ./scripts/get-vault
 
+.PHONY: docs
+docs: ## write what README.md and docs/ have of the code's into them
+	go test -count=1 -run '^Test(READMEShowsThePolicies|OpenAPIIsUpToDate|APIReferenceIsUpToDate)$$' -update .
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin dist
