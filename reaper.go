@@ -170,6 +170,9 @@ func (r *reaper) workOff(s logical.Storage) {
 	now := r.b.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.lifetime.Err() != nil {
+		return // a run would do nothing, so that the next began at once, and for ever
+	}
 	for _, q := range r.agenda.queues {
 		if q.busy || q.first(now) == nil {
 			continue
