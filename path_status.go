@@ -235,6 +235,7 @@ func (b *backend) lookAtAll(ctx context.Context, req *logical.Request) (*mountSt
 	if err != nil {
 		return nil, fmt.Errorf("listing integrations: %w", err)
 	}
+	b.awaitRecords(ctx, req.Storage)
 	names = append(names, slices.Collect(maps.Keys(b.reaper.census().byIntegration))...)
 	slices.Sort(names)
 	return b.lookAt(ctx, req, slices.Compact(names))

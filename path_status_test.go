@@ -583,3 +583,37 @@ func TestMissingActions(t *testing.T) {
 	require.True(t, sameReason("user a: no (request id 1)", "a", "user b: no (request id 2)", "b"))
 	require.False(t, sameReason("user a: no", "a", "user b: never", "b"))
 }
+
+// TestStatusOfAnIntegrationThatCannotConnect: where STS does not tell whose it is, AWS has
+// not let it in, whatever the answer.
+//
+// Break it by taking any error of connect for one of the account's.
+func TestStatusOfAnIntegrationThatCannotConnect(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"Throttling", codeAccessDenied, "ServiceFailure"} {
+		e := newEnv(t, corePolicy)
+		e.write("config/unverified", changed(e.connection(e.anotherKey(corePolicy)), map[string]any{"verify_connection": false}))
+		heal := e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Code: code})
+		status := e.read("status/unverified")
+		require.Contains(t, status[fieldConnection], code)
+		require.Equal(t, false, status[fieldHealthy])
+		require.NotEmpty(t, status[fieldAccountError])
+		heal()
+		require.Equal(t, "works", e.read("status/unverified")[fieldConnection])
+	}
+}
+
+// TestStatusOfRecordsWithoutAnIntegration: they count from the first answer of a process on.
+//
+// Break it by looking for them before the records are read.
+func TestStatusOfRecordsWithoutAnIntegration(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	u := e.healthyRecord("lost")
+	u.Username, u.AccountID = "vault-lost-1", testAccount
+	e.store(t, u)
+	e.start()
+	requireFigures(t, map[string]any{fieldUsers: 1, fieldIntegrations: []string{"default", "lost"}}, e.read("status"))
+	e.start()
+	require.Contains(t, e.must(logical.ListOperation, "status/", nil).Data["keys"], "lost")
+}

@@ -162,23 +162,24 @@ func (b *backend) askAround(ctx context.Context, s logical.Storage, integrations
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+askTimeout/6)
 	defer cancel()
 	var all sync.WaitGroup
-	if b.WriteSafeReplicationState() {
-		all.Go(func() { b.reaper.awaitLearnt(ctx, s) })
-	}
+	all.Go(func() { b.awaitRecords(ctx, s) })
 	for name, st := range integrations {
 		if st.in == nil {
 			continue
 		}
 		all.Go(func() {
 			conn, err := b.connect(ctx, s, name)
-			if err == nil {
-				st.account = conn.accountID
-				st.room = conn.ask(ctx, b.now)
-				err = st.room.err
-				st.roomKnown = err == nil
-			} else if ctx.Err() != nil {
-				err = errSilent
+			if err != nil { // nobody has said whose it is
+				st.reach = err
+				if ctx.Err() != nil {
+					st.reach = errSilent
+				}
+				return
 			}
+			st.account = conn.accountID
+			st.room = conn.ask(ctx, b.now)
+			err = st.room.err
+			st.roomKnown = err == nil
 			var busy *governor.BusyError
 			if !hasCode(err, codeAccessDenied) && !errors.As(err, &busy) && !throttled(err) {
 				st.reach = err
@@ -186,6 +187,15 @@ func (b *backend) askAround(ctx context.Context, s logical.Storage, integrations
 		})
 	}
 	all.Wait()
+}
+
+// awaitRecords waits for the records of earlier processes, but not for long.
+func (b *backend) awaitRecords(ctx context.Context, s logical.Storage) {
+	if b.WriteSafeReplicationState() {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		b.reaper.awaitLearnt(ctx, s)
+	}
 }
 
 // lookIntoPools adds what the roles' pools are to have and what they have.
