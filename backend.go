@@ -152,7 +152,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.roleCache.forgetAll()
 		b.integrationCache.forgetAll()
 		b.connections.dropAll()
-		b.reaper.doubtAll()
+		b.reaper.doubtAll(b.WriteSafeReplicationState())
 	}
 	if name, ok := strings.CutPrefix(key, rolePrefix); ok {
 		b.roleCache.forget(name)
@@ -162,9 +162,11 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.connections.drop(name)
 	}
 	if name, ok := strings.CutPrefix(key, userPrefix); ok {
-		b.reaper.doubt(name)
 		if b.WriteSafeReplicationState() {
+			b.reaper.doubt(name)
 			b.reaper.schedule(name, b.now())
+		} else {
+			b.reaper.forget(name) // nobody works here, and it may be gone
 		}
 	}
 }

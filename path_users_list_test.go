@@ -171,7 +171,8 @@ func TestNoOlderReadingIsKept(t *testing.T) {
 		"doubted":       func() { r.doubt("u") },
 		"damaged":       func() { r.illegible("u") },
 		"another began": func() { r.beginReading("u") },
-		"all doubted":   r.doubtAll,
+		"all doubted":   func() { r.doubtAll(true) },
+		"all forgotten": func() { r.doubtAll(false) },
 	} {
 		r.forget("u")
 		this := r.beginReading("u")

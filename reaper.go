@@ -245,7 +245,6 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 	err := b.changeUser(ctx, s, username, func(u *userRecord) (bool, error) {
 		switch {
 		case u == nil:
-			r.forget(username)
 			return false, nil
 		case b.now().Before(u.due()):
 			r.wrote(u) // or somebody else did

@@ -324,9 +324,14 @@ func (b *backend) removeUser(ctx context.Context, s logical.Storage, username st
 		b.reaper.doubt(username) // it may be gone
 		return storageError{fmt.Errorf("removing the record of user %q: %w", username, err)}
 	}
+	b.forgotten(username)
+	return nil
+}
+
+// forgotten is called under the user's lock when there is no record of it any more.
+func (b *backend) forgotten(username string) {
 	b.reaper.forget(username)
 	b.condemned.Delete(username)
-	return nil
 }
 
 // forgetUser removes the record of a user that is confirmed gone, after its
@@ -353,6 +358,9 @@ func (b *backend) changeUser(ctx context.Context, s logical.Storage, username st
 	}
 	if err != nil {
 		return err
+	}
+	if u == nil {
+		b.forgotten(username) // it may have been removed by what was told to have failed
 	}
 	write, err := change(u)
 	if err != nil || !write {

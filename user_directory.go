@@ -66,12 +66,21 @@ func (r *reaper) doubt(username string) {
 	}
 }
 
-func (r *reaper) doubtAll() {
+// doubtAll has all records looked at again, and those found that were added. Where
+// nobody works, they are forgotten.
+func (r *reaper) doubtAll(working bool) {
+	now := r.b.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.agenda.readings)
-	for _, a := range r.agenda.byName {
+	r.listed = false
+	for username, a := range r.agenda.byName {
+		if !working {
+			r.agenda.strike(username)
+			continue
+		}
 		a.doubtful = true
+		r.agenda.note(username, kind{}, now)
 	}
 }
 
