@@ -451,6 +451,27 @@ func TestStatusWhenStorageFails(t *testing.T) {
 //
 // Break it by adding what waits for every integration, or by taking a busy account for
 // one that cannot be reached.
+// What storage takes no note of cannot be seen in any record: deletions that wait for
+// it are neither failing nor overdue. Break it by leaving the time out of
+// reaper.complainOfStorage.
+func TestStatusWhenStorageFailsTheReaper(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	e.issue("app", nil)
+	e.advance(time.Hour)
+	e.storage.on(func(op, _ string) (bool, error) { return op != "put", failIf(op == "put") })
+	e.reap()
+	resp := e.must(logical.ReadOperation, "status", nil)
+	require.Equal(t, false, resp.Data[fieldHealthy])
+	require.Contains(t, strings.Join(resp.Warnings, "\n"), "storage fails the reaper")
+
+	e.storage.on(nil)
+	e.advance(storageMemory)
+	e.reap()
+	e.requireNothingLeft()
+	require.Empty(t, e.attention("status"))
+}
+
 func TestStatusUnderThrottling(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, summaryPolicy)

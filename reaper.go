@@ -22,6 +22,9 @@ const (
 	// storageReminder is how often the reaper says that storage fails it in one
 	// way, which is one problem however many records it concerns.
 	storageReminder = time.Hour
+	// storageMemory is for how long a failure of storage is taken to last. A record
+	// that it concerns is looked at again after minRetryPause, by one of core's passes.
+	storageMemory = 2 * time.Minute
 )
 
 // reaper finishes what records say is unfinished: creations that were cut off,
@@ -48,6 +51,9 @@ type reaper struct {
 	stopped bool
 	// reported is when the log last had a failure of storage, by its cause.
 	reported map[string]time.Time
+	// storageFailed is when storage last failed the reaper, with storageFailure.
+	storageFailed  time.Time
+	storageFailure error
 }
 
 func newReaper(b *backend) *reaper {
@@ -328,6 +334,7 @@ func (r *reaper) complainOfStorage(err error) {
 	}
 	now := r.b.now()
 	r.mu.Lock()
+	r.storageFailed, r.storageFailure = now, err
 	maps.DeleteFunc(r.reported, func(_ string, at time.Time) bool { return !now.Before(at.Add(storageReminder)) })
 	_, known := r.reported[cause.Error()]
 	if !known {
@@ -337,4 +344,15 @@ func (r *reaper) complainOfStorage(err error) {
 	if !known {
 		r.b.Logger().Error("storage fails the reaper, which goes on trying", "error", describe(err))
 	}
+}
+
+// storageTrouble is how storage fails the reaper; nil if it has not since the last
+// passes, of which core has one begun every minute.
+func (r *reaper) storageTrouble() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.storageFailure == nil || !r.b.now().Before(r.storageFailed.Add(storageMemory)) {
+		return nil
+	}
+	return r.storageFailure
 }

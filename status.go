@@ -92,6 +92,7 @@ type integrationStatus struct {
 type mountStatus struct {
 	censuses
 	integrations map[string]*integrationStatus
+	storage      error // how storage fails the reaper
 }
 
 // lookAt finds out how the integrations are doing, and waits no longer than
@@ -106,7 +107,7 @@ func (b *backend) lookAt(ctx context.Context, req *logical.Request, names []stri
 		m.integrations[name] = st
 	}
 	b.askAround(ctx, req.Storage, m.integrations)
-	m.censuses = b.reaper.census()
+	m.censuses, m.storage = b.reaper.census(), b.reaper.storageTrouble()
 	if err := b.lookIntoPools(ctx, req.Storage, m.integrations); err != nil {
 		return nil, err
 	}
@@ -324,6 +325,9 @@ func (m *mountStatus) data(now, since time.Time, mount string) (data map[string]
 			governors[st.shared] = true
 			whole.waiting += st.waiting
 		}
+	}
+	if m.storage != nil {
+		whole.attention = append(whole.attention, fmt.Sprintf("Vault's storage fails the reaper, so that users stay whose end is due: %s", describe(m.storage)))
 	}
 	if m.unreadable > 0 {
 		whole.attention = append(whole.attention, fmt.Sprintf("%d record(s) of users cannot be read, and are in no other figure: "+
