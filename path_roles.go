@@ -203,6 +203,9 @@ func (b *backend) roleDelete(ctx context.Context, req *logical.Request, d *frame
 	if err := validateName(fieldRole, name); err != nil {
 		return logical.ErrorResponse(err.Error()), nil
 	}
+	// Excludes writers: one that has read the role would bring it back.
+	b.integrations.Lock()
+	defer b.integrations.Unlock()
 	err := b.deleteRole(ctx, req.Storage, name)
 	b.pools.roleChanged(req.Storage, name, 0)
 	if err == nil {

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -128,4 +129,36 @@ func TestRoleMovesToAnotherAccount(t *testing.T) {
 	require.NoError(t, e.revoke(moved))
 	e.requireNothingLeft()
 	require.Equal(t, 1, other.UserCount())
+}
+
+// A role that is deleted while it is being changed is changed first and then gone, and
+// events say so. Break it by deleting without the lock that writers have.
+func TestARoleIsChangedAndDeletedInTurn(t *testing.T) {
+	e := newEnv(t, corePolicy)
+	e.write("roles/app", map[string]any{"max_users": 7})
+	listener := e.listen()
+	deleted := make(chan error, 1)
+	e.storage.on(func(op, key string) (bool, error) {
+		if op == "put" && key == rolePrefix+"app" {
+			e.storage.on(nil)
+			go func() {
+				_, err := e.do(logical.DeleteOperation, "roles/app", nil)
+				deleted <- err
+			}()
+			select {
+			case err := <-deleted:
+				deleted <- err
+			case <-time.After(100 * time.Millisecond): // it waits for this write
+			}
+		}
+		return true, nil
+	})
+	e.write("roles/app", map[string]any{"default_ttl": "1h"})
+	require.NoError(t, <-deleted)
+	resp, err := e.do(logical.ReadOperation, "roles/app", nil)
+	require.NoError(t, err)
+	require.Nil(t, resp, "the write has brought back what was deleted")
+	sent := e.told(listener)
+	require.Len(t, sent, 2)
+	require.Equal(t, []string{"role-write", "role-delete"}, []string{sent[0]["operation"], sent[1]["operation"]})
 }
