@@ -60,7 +60,7 @@ type events struct {
 	// wanted says that the server has somebody to pass events to, as far as is known:
 	// each costs it and the plugin more than a renewal does.
 	wanted   atomic.Bool
-	asked    bool // the server, by who sends the first event
+	asked    bool // and answered, by who sends
 	lifetime context.Context
 	end      context.CancelFunc
 	work     sync.WaitGroup // of the goroutine
@@ -121,10 +121,6 @@ func (e *events) tell(operation, path, dataPath string, pairs ...string) {
 
 // send sends what waits, until nothing does.
 func (e *events) send() {
-	if !e.asked {
-		e.wanted.Store(e.hasSubscribers())
-		e.asked = true
-	}
 	for {
 		e.mu.Lock()
 		if len(e.waiting) == 0 || !e.wanted.Load() || e.lifetime.Err() != nil {
@@ -150,16 +146,19 @@ func (e *events) send() {
 }
 
 // hasSubscribers is false for Vault's Community edition, which takes events, and to
-// whose events nobody can subscribe. A server that does not say what it is may have.
-func (e *events) hasSubscribers() bool {
-	ctx, cancel := context.WithTimeout(e.lifetime, eventTimeout)
-	defer cancel()
+// whose events nobody can subscribe. A server that does not say what it is may have;
+// one that failed to is asked again with the next event.
+func (e *events) hasSubscribers(ctx context.Context) bool {
+	if e.asked {
+		return true // or wanted is false
+	}
 	env, err := e.b.System().PluginEnv(ctx)
+	e.asked = err == nil
 	return err != nil || env == nil || env.VaultVersion == "" || strings.Contains(env.VaultVersionMetadata, enterpriseMetadata)
 }
 
-// deliver does not let a sender that panics end the process, and with it the
-// requests of all mounts.
+// deliver does not let a server that panics, or the way to it, end the process, and
+// with it the requests of all mounts.
 func (e *events) deliver(ev event) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -168,6 +167,9 @@ func (e *events) deliver(ev event) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(e.lifetime, eventTimeout)
 	defer cancel()
+	if !e.hasSubscribers(ctx) {
+		return framework.ErrNoEvents
+	}
 	return logical.SendEvent(ctx, e.b, eventPrefix+ev.operation, ev.metadata...)
 }
 

@@ -424,6 +424,50 @@ func TestEventsAreForServersWithSubscribers(t *testing.T) {
 	}
 }
 
+// vagueView is of a server that does not get to say what it is.
+type vagueView struct {
+	logical.SystemView
+	fail func() error
+}
+
+func (v *vagueView) PluginEnv(ctx context.Context) (*logical.PluginEnvironment, error) {
+	if err := v.fail(); err != nil {
+		return nil, err
+	}
+	return v.SystemView.PluginEnv(ctx)
+}
+
+// What the server is it may say later, and nobody is harmed until then. Break it by
+// asking outside of deliver, or once only.
+func TestEventsOfServersThatFailToSayWhatTheyAre(t *testing.T) {
+	for name, failure := range map[string]func() error{
+		"fails":  func() error { return errInjected },
+		"panics": func() error { panic("no such call") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			listener := e.listenTo(&logical.PluginEnvironment{VaultVersion: "1.21.1"})
+			fails := 3
+			attentive := e.b.System()
+			require.NoError(t, e.b.Setup(t.Context(), &logical.BackendConfig{Logger: e.logger, EventsSender: listener, System: &vagueView{attentive, func() error {
+				fails--
+				if fails >= 0 {
+					return failure()
+				}
+				return nil
+			}}}))
+			for range 3 {
+				e.write("roles/app", nil)
+			}
+			require.True(t, e.b.events.wanted.Load())
+			e.told(listener)
+			e.write("roles/app", nil)
+			require.Empty(t, e.told(listener), "it is the Community edition")
+			require.False(t, e.b.events.wanted.Load())
+		})
+	}
+}
+
 // Events get to Vault's process by way of the plugin protocol, which lets only what it
 // knows pass.
 func TestEventsByWayOfThePluginProtocol(t *testing.T) {
