@@ -43,6 +43,8 @@ func TestDeniedPathIsDeniedWithASlash(t *testing.T) {
 		path "`+m.path+`/creds/app" { capabilities = ["deny"] }
 		path "`+m.path+`/roles/app" { capabilities = ["deny"] }
 		path "`+m.path+`/config"    { capabilities = ["deny"] }
+		path "`+m.path+`/users"     { capabilities = ["deny"] }
+		path "`+m.path+`/roles/"    { capabilities = ["deny"] }
 	`)
 	token := newToken(t, m.server, nil, policy)
 	for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPost} {
@@ -51,6 +53,20 @@ func TestDeniedPathIsDeniedWithASlash(t *testing.T) {
 			require.GreaterOrEqual(t, status, http.StatusBadRequest, "%s %s: %s", method, path, answer)
 		}
 	}
+	// Lists, too, of which the rule may name the path with the slash or without.
+	c := m.issue("app")
+	for _, path := range []string{"users", "users/", "users//", "roles", "roles/", "roles//"} {
+		for _, method := range []string{"LIST", http.MethodGet} {
+			asked := path
+			if method == http.MethodGet {
+				asked += "?list=true"
+			}
+			status, answer := sendAs(t, m, token, method, asked, nil)
+			require.GreaterOrEqual(t, status, http.StatusBadRequest, "%s %s: %s", method, asked, answer)
+			require.NotContains(t, answer, `"keys"`, "%s %s", method, asked)
+		}
+	}
+	require.NoError(t, m.revoke(c))
 	require.Empty(t, m.users())
 	require.NotEmpty(t, m.read("roles/app"))
 	require.NotEmpty(t, m.read("config"))
