@@ -295,6 +295,8 @@ func TestPoolUsersGrowOld(t *testing.T) {
 	require.NotContains(t, e.pooled(), first[0])
 	require.NotContains(t, e.pooled(), first[1])
 	require.Equal(t, e.pooled(), e.secrets())
+	// What one costs that waits in vain: the operations guide has the number.
+	require.ElementsMatch(t, []string{"CreateUser", "CreateAccessKey", "DeleteAccessKey", "DeleteUser"}, e.callsOn(first[0]))
 
 	e.aws.Inject(awsfake.Fault{Action: "CreateUser", Code: "LimitExceeded"})
 	e.start() // nothing but the records is left of them

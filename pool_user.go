@@ -22,7 +22,7 @@ const (
 	// its place. A key that is never used draws the attention of security scanners
 	// after 45 days (CIS AWS Foundations Benchmark, credentials unused for 45 days),
 	// and what somebody might copy from storage is to be worth nothing soon. To
-	// replace a user every day costs five calls.
+	// replace a user every day costs four calls.
 	poolAge = 24 * time.Hour
 )
 
