@@ -168,7 +168,7 @@ func TestLinksOfDocuments(t *testing.T) {
 
 var (
 	eventType  = regexp.MustCompile("`aws-iam/([a-z-]+)`")
-	logMessage = regexp.MustCompile("(?m)^\\| (?:error|warn) \\| `([^`]+)` \\|")
+	logMessage = regexp.MustCompile("(?m)^\\| (error|warn) \\| `([^`]+)` \\|")
 )
 
 // The operations guide has every event, and no other.
@@ -193,7 +193,8 @@ func TestOperationsGuideHasEveryEvent(t *testing.T) {
 	require.ElementsMatch(t, sent, written)
 }
 
-// The messages that the operations guide has one be woken for are the code's.
+// The messages that the operations guide has one be woken for are the code's, and of the
+// levels that it says.
 func TestOperationsGuideHasMessagesOfTheLog(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
@@ -209,6 +210,19 @@ func TestOperationsGuideHasMessagesOfTheLog(t *testing.T) {
 	messages := logMessage.FindAllStringSubmatch(documents(t)["docs/operations.md"], -1)
 	require.Greater(t, len(messages), 5)
 	for _, message := range messages {
-		require.Contains(t, code.String(), `"`+message[1])
+		call := map[string]string{"error": ".Error", "warn": ".Warn"}[message[1]]
+		require.Contains(t, code.String(), call+`("`+message[2])
+	}
+}
+
+// Who looks for a file's subject finds it. Break it by adding a file.
+func TestArchitectureHasEveryFile(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	architecture := documents(t)["docs/architecture.md"]
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") {
+			require.Equal(t, 1, strings.Count(architecture, "\n| `"+file+"`")+strings.Count(architecture, ", `"+file+"`"), file)
+		}
 	}
 }

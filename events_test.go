@@ -247,6 +247,21 @@ func TestEventsOfWhatFails(t *testing.T) {
 	require.Empty(t, e.told(listener))
 	e.requireNothingLeft()
 
+	// Not undone at once: the reaper says what it found.
+	heal = e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Status: 409, Code: "LimitExceeded"})
+	stays := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 503, Code: "ServiceUnavailable"})
+	resp, err = e.do(logical.ReadOperation, "creds/app", nil)
+	require.True(t, err != nil || resp.IsError())
+	require.Empty(t, e.told(listener))
+	heal()
+	stays()
+	e.advance(time.Hour)
+	e.reap()
+	finished := e.told(listener)
+	require.Len(t, finished, 1)
+	require.Equal(t, []string{"creds-reap", "deleting"}, []string{finished[0]["operation"], finished[0]["state"]})
+	e.requireNothingLeft()
+
 	l := e.issue("app", nil)
 	e.told(listener)
 	require.NoError(t, dependentsByHand["login profile"](t.Context(), e.byHand(), e.acct, l.username()))
