@@ -82,8 +82,10 @@ func (s *hangingStorage) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// hangable puts a hangingStorage beneath the environment's.
+// hangable puts a hangingStorage beneath the environment's, of which what setting the
+// environment up has left in the background is not to see the change.
 func (e *env) hangable() *hangingStorage {
+	e.b.reaper.done.Wait()
 	s := &hangingStorage{Storage: e.storage.Storage}
 	e.storage.Storage = s
 	return s
