@@ -135,7 +135,7 @@ func TestStatusTellsWhatToGrant(t *testing.T) {
 		warning := e.attention(path)
 		require.Len(t, warning, 1)
 		for _, text := range []string{
-			`integration "default": 2 user(s) could not be deleted yet`, second.username(), "is not authorized to perform", first.username(), "has been failing for 1m0s: ",
+			`integration "default": 2 user(s) could not be deleted yet`, second.username(), "is not authorized to perform", first.username(), "has been failing for 1m",
 			"must delete login profile first", "To do: grant iam:", "to arn:aws:iam::111122223333:user/vault-integration",
 			`"vault read test-mount/policy/default"`, "lift the explicit deny",
 		} {

@@ -60,8 +60,9 @@ func (m *mount) at(node *vaultdev.Server) *mount {
 func (m *mount) requireAlive(c credential) {
 	m.t.Helper()
 	require.Empty(m.t, c.listGroups(), "the key of %s", c.Username)
-	lease, err := m.server.Client.Sys().LookupWithContext(m.t.Context(), c.lease.LeaseID)
-	require.NoError(m.t, err)
+	lease := patiently(m.t, func(ctx context.Context) (*api.Secret, error) {
+		return m.server.Client.Sys().LookupWithContext(ctx, c.lease.LeaseID)
+	})
 	ends, err := time.Parse(time.RFC3339Nano, lease.Data["expire_time"].(string))
 	require.NoError(m.t, err)
 
@@ -76,8 +77,10 @@ func (m *mount) requireAlive(c credential) {
 // record is the plugin's record of a user, which the reaper may be about to end.
 func (m *mount) record(username string) (record map[string]any, found bool) {
 	m.t.Helper()
-	secret, err := m.server.Client.Logical().ReadWithContext(m.t.Context(), "sys/raw/"+m.records()+username)
-	require.NoError(m.t, err)
+	path := "sys/raw/" + m.records() + username
+	secret := patiently(m.t, func(ctx context.Context) (*api.Secret, error) {
+		return m.server.Client.Logical().ReadWithContext(ctx, path)
+	})
 	if secret == nil {
 		return nil, false
 	}

@@ -115,6 +115,20 @@ func eventually(t *testing.T, bound time.Duration, what string, condition func()
 	}
 }
 
+// patiently asks until there is an answer: on a busy machine a cluster may be without a
+// leader at any time, and elect another within seconds.
+func patiently[T any](t *testing.T, ask func(context.Context) (T, error)) (answer T) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(soon); ; time.Sleep(100 * time.Millisecond) {
+		if answer, err = ask(t.Context()); err == nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	require.NoError(t, err)
+	return answer
+}
+
 // cli runs the vault command line interface and expects it to succeed.
 func cli(t *testing.T, server *vaultdev.Server, args ...string) string {
 	t.Helper()

@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
 )
 
@@ -21,8 +23,9 @@ func (m *mount) raw(key string) string {
 // rawKeys returns the keys of all entries beneath a folder of the storage.
 func (m *mount) rawKeys(folder string) []string {
 	m.t.Helper()
-	secret, err := m.server.Client.Logical().ListWithContext(m.t.Context(), "sys/raw/"+folder)
-	require.NoError(m.t, err)
+	secret := patiently(m.t, func(ctx context.Context) (*api.Secret, error) {
+		return m.server.Client.Logical().ListWithContext(ctx, "sys/raw/"+folder)
+	})
 	if secret == nil {
 		return nil
 	}
