@@ -21,6 +21,7 @@ const (
 // client issues, renews and ends leases, one after the other, as applications do.
 type client struct {
 	*caller
+	entity  string // as which Vault knows it
 	random  *rand.Rand
 	ledger  *ledger
 	watcher *watcher
@@ -31,13 +32,13 @@ type client struct {
 // that it is known what became of it.
 func (c *client) run(ctx context.Context) {
 	for pause(ctx, between(c.random, 100*time.Millisecond, time.Second)) {
-		c.live(ctx, pick(c.random, roles...).name)
+		c.live(ctx, pick(c.random, roles...))
 	}
 }
 
 // live is the life of one lease. What is to happen is drawn first, so that it
 // does not depend on what does happen.
-func (c *client) live(ctx context.Context, role string) {
+func (c *client) live(ctx context.Context, role roleSpec) {
 	ttl, renewals, end := c.ttl(), c.random.IntN(4), c.random.IntN(5)
 	increments, holds := make([]time.Duration, renewals), make([]float64, renewals+1)
 	for i := range increments {
@@ -47,7 +48,7 @@ func (c *client) live(ctx context.Context, role string) {
 		holds[i] = 0.5 * c.random.Float64()
 	}
 
-	username, ok := c.issue(context.WithoutCancel(ctx), role, ttl)
+	username, ok := c.issue(context.WithoutCancel(ctx), role.name, role, ttl)
 	if !ok {
 		return
 	}
@@ -77,8 +78,9 @@ func (c *client) part(username string, of float64) time.Duration {
 	return time.Duration(of * float64(time.Until(held.until)))
 }
 
-// issue reads a credential and notes it in the ledger.
-func (c *client) issue(ctx context.Context, role string, ttl time.Duration) (username string, ok bool) {
+// issue reads a credential of a role made as the spec says, and notes it in the
+// ledger.
+func (c *client) issue(ctx context.Context, role string, spec roleSpec, ttl time.Duration) (username string, ok bool) {
 	asked := time.Now()
 	secret, err := c.once(func(l *api.Logical) (*api.Secret, error) {
 		return l.ReadWithDataWithContext(ctx, mountPath+"/creds/"+role, map[string][]string{"ttl": {seconds(ttl)}})
@@ -97,6 +99,9 @@ func (c *client) issue(ctx context.Context, role string, ttl time.Duration) (use
 	handed.had = user
 	handed.had.ID = text(secret, "user_id")
 	handed.had.AccessKeys = []awsfake.AccessKeyInfo{{ID: handed.key.AccessKeyID, Active: true}}
+	if spec.templated {
+		handed.entity = c.entity
+	}
 	c.ledger.open(handed, asked, time.Duration(secret.LeaseDuration)*time.Second)
 	c.watcher.look(handed.username, "handed out like that")
 	return handed.username, true

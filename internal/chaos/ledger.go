@@ -19,6 +19,9 @@ type lease struct {
 	issued            time.Time
 	// had is the user as it was when the credential was handed out.
 	had awsfake.UserInfo
+	// entity is whose id the inline policy and a tag must hold; empty for a role
+	// without identity templates.
+	entity string
 
 	// until is what Vault has promised at the least.
 	until time.Time

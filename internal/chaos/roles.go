@@ -9,6 +9,8 @@ import (
 type roleSpec struct {
 	name, integration                          string
 	inline, managed, group, tags, withBoundary bool
+	// templated says that the inline policy and a tag hold the caller's entity.
+	templated bool
 	// pool is how many users wait for a lease.
 	pool int
 }
@@ -21,6 +23,8 @@ var roles = []roleSpec{
 	{name: "wide-inline", integration: "wide", inline: true, tags: true},
 	{name: "wide-managed", integration: "wide", managed: true, withBoundary: true},
 	{name: "wide-group", integration: "wide", group: true},
+	{name: "wide-who", integration: "wide", inline: true, templated: true, pool: 2},
+	{name: "too-who", integration: "wide-too", inline: true, managed: true, templated: true},
 	{name: "wide-all", integration: "wide-too", inline: true, managed: true, group: true, tags: true, withBoundary: true, pool: 2},
 }
 
@@ -32,6 +36,12 @@ const maxTTL = "30m"
 func (r roleSpec) of() integration {
 	return integrations[slices.IndexFunc(integrations, func(in integration) bool { return in.name == r.integration })]
 }
+
+const (
+	entityTag      = "entity"
+	entityTemplate = "{{identity.entity.id}}"
+	entitysObjects = `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::chaos/` + entityTemplate + `/*"}`
+)
 
 // body is what is written to make the role.
 func (r roleSpec) body() map[string]any {
@@ -45,6 +55,10 @@ func (r roleSpec) body() map[string]any {
 	}
 	if r.inline {
 		body["policy_document"] = policy(usefulAction)
+	}
+	if r.templated {
+		body["policy_document"] = policy(usefulAction, entitysObjects)
+		body["iam_tags"] = map[string]string{entityTag: entityTemplate}
 	}
 	if r.managed {
 		body["policy_arns"] = []string{policyARN(account, managedName)}

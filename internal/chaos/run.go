@@ -22,6 +22,7 @@ type run struct {
 	watcher   *watcher
 	tally     *tally
 	paths     map[string]string // of issued users, by integration
+	apps      app               // who the clients are
 
 	started, calm time.Time // of the faults
 }
@@ -59,14 +60,17 @@ const askTimeout = 30 * time.Second
 
 // prepare mounts the engine and makes the first strangers.
 func (r *run) prepare(ctx context.Context) (err error) {
-	if r.caller, err = newCaller(r.cluster, 0, time.Minute); err != nil {
+	if r.caller, err = newCaller(r.cluster, r.cluster.Nodes[0].RootToken, 0, time.Minute); err != nil {
 		return err
 	}
 	if r.paths, err = mount(ctx, r.cluster, r.options.Plugin, r.cloud); err != nil {
 		return err
 	}
+	if r.apps, err = login(ctx, r.caller); err != nil {
+		return err
+	}
 	r.strangers.settle(r.cloud, r.paths)
-	asking, err := newCaller(r.cluster, 0, 10*time.Second)
+	asking, err := newCaller(r.cluster, r.cluster.Nodes[0].RootToken, 0, 10*time.Second)
 	if err != nil {
 		return err
 	}
@@ -121,11 +125,11 @@ func (r *run) workload(ctx context.Context, busy *sync.WaitGroup) error {
 		random := stream(r.options.Seed, actor)
 		// From impatient ones, whose answers come too late, to those that wait
 		// for as long as Vault's own clients do.
-		caller, err := newCaller(r.cluster, random.IntN(r.options.Nodes), between(random, 10*time.Second, time.Minute))
+		caller, err := newCaller(r.cluster, r.apps.token, random.IntN(r.options.Nodes), between(random, 10*time.Second, time.Minute))
 		if err != nil {
 			return err
 		}
-		client := client{caller: caller, random: random, ledger: r.ledger, watcher: r.watcher, tally: r.tally}
+		client := client{caller: caller, entity: r.apps.entity, random: random, ledger: r.ledger, watcher: r.watcher, tally: r.tally}
 		switch actor {
 		case waveStream:
 			busy.Go(func() { (&waves{client: client}).run(ctx) })

@@ -25,16 +25,16 @@ type caller struct {
 	at    int
 }
 
-// newCaller returns a client that begins with one of the nodes, and waits for an
-// answer no longer than patience.
-func newCaller(cluster *vaultdev.Cluster, first int, patience time.Duration) (*caller, error) {
+// newCaller returns a client with the token that begins with one of the nodes, and
+// waits for an answer no longer than patience.
+func newCaller(cluster *vaultdev.Cluster, token string, first int, patience time.Duration) (*caller, error) {
 	c := &caller{at: first}
 	for _, node := range cluster.Nodes {
 		client, err := node.Client.Clone()
 		if err != nil {
 			return nil, err
 		}
-		client.SetToken(node.RootToken)
+		client.SetToken(token)
 		client.SetMaxRetries(0)
 		client.SetClientTimeout(patience)
 		c.nodes = append(c.nodes, client)

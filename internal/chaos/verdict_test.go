@@ -77,7 +77,7 @@ func TestVerdictPasses(t *testing.T) {
 	failures, printed := s.verdict(nil, serverLogs{[]byte("[INFO] all is well\n")})
 	require.Empty(t, failures)
 	require.Contains(t, printed, "PASSED")
-	require.Contains(t, printed, "foreign users touched, of 28")
+	require.Contains(t, printed, "foreign users touched, of 36")
 }
 
 // TestVerdictOnALeftover: wherever in the account a user is left it is seen,
@@ -132,6 +132,23 @@ func TestCutsThatNoCallShows(t *testing.T) {
 	require.Equal(t, "inline policy policy-0", s.watcher.all()[0].lost)
 	s.watcher.lookAtAll()
 	require.Len(t, s.watcher.all(), 1, "each lease once")
+}
+
+// TestVerdictOnAnEntityThatIsNotThere: a lease of a role with identity templates
+// that is not its caller's is one that was cut.
+//
+// Break it by not looking for the entity in lost.
+func TestVerdictOnAnEntityThatIsNotThere(t *testing.T) {
+	for entitys, lost := range map[string]string{"me": "", "somebody-else": "entity me"} {
+		user := awsfake.UserInfo{
+			Policies: map[string]string{"vault-wide-who": strings.ReplaceAll(policy(usefulAction, entitysObjects), entityTemplate, entitys)},
+			Tags:     map[string]string{entityTag: entitys},
+		}
+		handed := lease{entity: "me", had: user}
+		require.Equal(t, lost, handed.lost(user, true))
+		user.Tags = nil
+		require.Equal(t, "entity me", handed.lost(user, true))
+	}
 }
 
 // TestEndsThatAreNoCuts: the engine deletes what somebody has asked for, what

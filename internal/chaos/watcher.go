@@ -129,7 +129,20 @@ func (l *lease) lost(user awsfake.UserInfo, found bool) string {
 			}
 		}
 	}
+	if l.entity != "" && !bears(user, l.entity) {
+		lost = append(lost, "entity "+l.entity)
+	}
 	return strings.Join(lost, ", ")
+}
+
+// bears says whether the entity is in what the user may do, and in its tag.
+func bears(user awsfake.UserInfo, entity string) bool {
+	for _, document := range user.Policies {
+		if strings.Contains(document, entity) {
+			return user.Tags[entityTag] == entity
+		}
+	}
+	return false
 }
 
 func keyIDs(user awsfake.UserInfo) []string {

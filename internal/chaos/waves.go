@@ -34,7 +34,7 @@ func (w *waves) wave(ctx context.Context, role string, spec roleSpec, size int, 
 	}
 	var usernames []string
 	for range size {
-		if username, ok := w.issue(finish, role, maxLeaseTTL); ok {
+		if username, ok := w.issue(finish, role, spec, maxLeaseTTL); ok {
 			usernames = append(usernames, username)
 		}
 	}
