@@ -149,11 +149,32 @@ func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issu
 	case errors.Is(err, errSpared):
 		// For this lease, or for one of an earlier user of the name that was revoked
 		// in the same moment and decided for both.
-		u, err := getUser(ctx, s, user.Username)
-		if err != nil || u == nil || !leased(u) {
+		meant, err := b.completeFromLease(ctx, s, user)
+		if err != nil || !meant {
 			return err
 		}
 		return b.retire(ctx, s, user.Username, revoked)
 	}
 	return err
+}
+
+// completeFromLease says whether the record of the name is of the lease's user. One
+// that does not know its key, since it stands in place of a damaged one or is of a
+// user that tidy found, takes over what the lease knows: without that the key would
+// live on, and the lease be over.
+func (b *backend) completeFromLease(ctx context.Context, s logical.Storage, user issuedUser) (meant bool, err error) {
+	err = b.changeUser(ctx, s, user.Username, func(u *userRecord) (bool, error) {
+		switch {
+		case u == nil:
+			return false, nil
+		case u.AccessKeyID != "":
+			meant = u.AccessKeyID == user.AccessKeyID
+			return false, nil
+		case u.UserID != "" && u.UserID != user.UserID:
+			return false, nil // somebody's who came by the name later
+		}
+		meant, u.issuedUser = true, user
+		return true, nil
+	})
+	return meant, err
 }

@@ -168,3 +168,50 @@ func TestADamagedRecordOfAPooledUser(t *testing.T) {
 	require.Nil(t, left)
 	e.requireNothingLeft()
 }
+
+// A record that stands in place of a damaged one does not know the key: the lease
+// does. Until the user is gone its lease is not over. Break it by taking any other
+// key for another's in completeFromLease.
+func TestALeaseWhoseRecordWasReplacedEndsWithItsUser(t *testing.T) {
+	for _, refusal := range []awsfake.Fault{{Status: 500, Code: "ServiceFailure"}, {Status: 400, Code: "Throttling"}} {
+		t.Run(refusal.Code, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			l := e.issue("app", nil)
+			e.advance(10 * time.Minute)
+			e.damage(userPrefix+l.username(), "{")
+			var healers []func()
+			for _, action := range []string{"DeleteUserPolicy", "DeleteUser", "ListAccessKeys"} {
+				fault := refusal
+				fault.User, fault.Action = l.username(), action
+				healers = append(healers, e.aws.Inject(fault))
+			}
+			_, err := e.do(logical.DeleteOperation, "users/"+l.username(), nil)
+			require.Error(t, err)
+
+			require.Error(t, e.revoke(l))
+			user, found := e.acct.User(l.username())
+			require.True(t, found)
+			require.Empty(t, user.AccessKeys, "the lease has told whose it was")
+			require.Contains(t, e.entry(l.username()), l.key().AccessKeyID)
+			for _, heal := range healers {
+				heal()
+			}
+			require.NoError(t, e.revoke(l))
+			e.requireNothingLeft()
+		})
+	}
+}
+
+// Another's record is left alone, also one without a key: the lease's own user is gone.
+func TestALeaseIsNotTakenForThatOfALaterUser(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	later := e.records()[l.username()]
+	later.AccessKeyID, later.UserID, later.State = "", "AIDAIOSFODNN7EXAMPLE", stateDeleting
+	require.NoError(t, e.b.storeUser(t.Context(), e.storage, later))
+	require.NoError(t, e.revoke(l))
+	require.Equal(t, later.UserID, e.records()[l.username()].UserID)
+	require.Len(t, e.issuedUsers(), 1)
+}
