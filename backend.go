@@ -89,7 +89,7 @@ func newBackend(uuid string) *backend {
 		mountSegment: mountSegment(uuid),
 		httpClients:  newHTTPClients(),
 		userLocks:    locksutil.CreateLocks(),
-		now:          time.Now,
+		now:          wallClock,
 		started:      time.Now(),
 
 		roleCache:         newCache(loadRole),
@@ -128,6 +128,11 @@ func newBackend(uuid string) *backend {
 	}
 	return b
 }
+
+// wallClock is the time by which Vault's clock and what is stored are compared. Go's
+// monotonic reading is not in it: that stands still while the machine sleeps
+// (package time), so that a user would go on for as long after its lease had ended.
+func wallClock() time.Time { return time.Now().Round(0) }
 
 // mountSegment is the first hex digits of the mount's UUID.
 func mountSegment(uuid string) string {

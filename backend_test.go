@@ -19,3 +19,11 @@ func TestFactoryWithoutAUUID(t *testing.T) {
 	require.Equal(t, logical.TypeLogical, b.Type())
 	b.Cleanup(t.Context())
 }
+
+// A machine that slept has slept by the clock, too: what is compared with dates in
+// storage, or with dates that were made before, has no monotonic reading, which stands
+// still meanwhile. Break it by taking time.Now as it is in wallClock.
+func TestTheClockIsTheWalls(t *testing.T) {
+	now := newBackend(testUUID).now()
+	require.Equal(t, now.Round(0), now)
+}

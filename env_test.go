@@ -72,7 +72,7 @@ type clock struct {
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.offset)
+	return wallClock().Add(c.offset)
 }
 
 func (c *clock) advance(d time.Duration) {
