@@ -307,22 +307,41 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, conn *connection,
 
 func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error, outOfTime bool) error {
 	var refused errNothingDone
-	if errors.As(cause, &refused) {
-		return b.removeUser(ctx, s, u.Username)
+	nothingDone := errors.As(cause, &refused)
+	if !nothingDone {
+		u.State, u.NextAttempt = stateDeleting, b.now()
 	}
+	for {
+		// A deletion that is under way already began when this user was not complete,
+		// took the creation for given up, and removes the record: what it comes to is
+		// not the end of this user.
+		mine := false
+		err := b.alone(ctx, u.Username, undoTimeout, func(ctx context.Context) error {
+			mine = true
+			if nothingDone {
+				return b.removeUser(ctx, s, u.Username)
+			}
+			return b.undoAlone(ctx, s, conn, u, outOfTime)
+		})
+		if mine || nothingDone {
+			return err
+		}
+	}
+}
+
+// undoAlone is undoUser while no other deletion of the user is under way.
+func (b *backend) undoAlone(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, outOfTime bool) error {
 	// Written again, because a creation that was given up may have no record any more.
-	u.State, u.NextAttempt = stateDeleting, b.now()
 	err := b.storeUser(ctx, s, u)
 	if err == nil && outOfTime {
 		return nil // AWS does not answer and the caller has waited long enough: the reaper's next pass
 	}
 	// Where the record could not be written the user must go all the same.
-	return errors.Join(err, b.alone(ctx, u.Username, undoTimeout, func(ctx context.Context) error {
-		if err := b.deleteInAWS(ctx, s, conn, u); err != nil {
-			return b.noteFailure(ctx, s, u, err)
-		}
-		return b.forgetUser(ctx, s, u)
-	}))
+	deleted := b.deleteInAWS(ctx, s, conn, u)
+	if deleted != nil {
+		return errors.Join(err, b.noteFailure(ctx, s, u, deleted))
+	}
+	return errors.Join(err, b.forgetUser(ctx, s, u))
 }
 
 func (b *backend) credsResponse(req *logical.Request, made *issue) *logical.Response {

@@ -1,6 +1,8 @@
 package awsiam
 
 import (
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,4 +262,41 @@ func TestReaperCostsNothingForHealthyUsers(t *testing.T) {
 	e.storage.on(func(string, string) (bool, error) { operations++; return true, nil })
 	e.reap()
 	require.Zero(t, operations)
+}
+
+// What decides that a creation is given up must not end with the record of the user
+// that comes of it after all. Break it by taking in undoUser what a deletion that was
+// under way has come to for the end of this user.
+func TestACreationThatWasGivenUpTooSoonLeavesNothing(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, widePolicy)
+	making, made := make(chan struct{}), make(chan struct{})
+	asking, answered := make(chan struct{}), make(chan struct{})
+	e.aws.Inject(awsfake.Fault{Action: "CreateUser", Count: 1, Hook: func(awsfake.Call) { close(making); <-made }})
+	e.aws.Inject(awsfake.Fault{
+		Action: "GetUser", Count: 1, FailAfter: true, Status: 404, Code: "NoSuchEntity",
+		Hook: func(awsfake.Call) { close(asking); <-answered },
+	})
+	issued := make(chan error, 1)
+	go func() {
+		_, err := e.do(logical.ReadOperation, "creds/app", nil)
+		issued <- err
+	}()
+	<-making
+	e.advance(6 * time.Minute)
+	e.tick()
+	<-asking
+	var reads atomic.Int32 // of the creation, which finds itself given up
+	e.storage.on(func(op, key string) (bool, error) {
+		if op == "get" && strings.HasPrefix(key, userPrefix) {
+			reads.Add(1)
+		}
+		return true, nil
+	})
+	close(made)
+	require.Eventually(t, func() bool { return reads.Load() > 0 }, 20*time.Second, time.Millisecond)
+	close(answered)
+	require.ErrorContains(t, <-issued, "given up")
+	e.finish()
+	e.requireNothingLeft()
 }
