@@ -137,6 +137,18 @@ func TestCredsOutlivesTheLagOfANewUser(t *testing.T) {
 	}
 }
 
+// Also where the group has the name of the role, which is in the user's. Break it by
+// looking for the group's name alone in creation.change.
+func TestCredsOutlivesTheLagOfANewUserOfAGroupNamedLikeTheRole(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, widePolicy)
+	e.acct.AddGroup("readonly", testPolicy)
+	e.write("roles/readonly", map[string]any{"policy_document": testPolicy, "iam_groups": "readonly"})
+	e.aws.SetLag(awsfake.Lag{User: time.Second})
+	e.requireServiceable(e.issue("readonly", nil))
+
+}
+
 func TestCredsWarnsUnderABatchToken(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	resp, err := e.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/app", Storage: e.storage})

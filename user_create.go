@@ -140,7 +140,7 @@ func (c *creation) putPolicy(ctx context.Context) error {
 func (c *creation) createAccessKey(ctx context.Context) error {
 	ctx, attempts := withAttempts(ctx)
 	var out *iam.CreateAccessKeyOutput
-	err := untilVisible(ctx, "", func(ctx context.Context) (err error) {
+	err := untilVisible(ctx, ofTheUser, func(ctx context.Context) (err error) {
 		out, err = c.conn.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &c.user.Username})
 		return err
 	})
@@ -176,18 +176,25 @@ func (c *creation) change(ctx context.Context, given string, call func(context.C
 	if c.pooled {
 		return call(ctx)
 	}
-	return untilVisible(ctx, given, call)
+	return untilVisible(ctx, func(notFound error) bool {
+		// A user's name has the role's in it, which may be a group's, too.
+		about := notFound.Error()
+		return given != "" && strings.Contains(about, given) && !strings.Contains(about, c.user.Username)
+	}, call)
 }
+
+// ofTheUser is for calls that are about the user alone.
+func ofTheUser(error) bool { return false }
 
 // untilVisible makes a call on a user just made, again while IAM does not know
 // the user yet. Under a policy that is narrowed to a path that reads as
 // AccessDenied, since a user that does not exist has no path. "Not found" may
-// also be about what the user is to be given, whose name is then in the message.
-func untilVisible(ctx context.Context, given string, call func(context.Context) error) error {
+// also be about what the user is to be given, which elsewhere tells.
+func untilVisible(ctx context.Context, elsewhere func(error) bool, call func(context.Context) error) error {
 	deadline := time.Now().Add(visibilityTimeout)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, maxVisibilityPause) {
 		err := call(ctx)
-		if !hasCode(err, codeNoSuchEntity, codeAccessDenied) || given != "" && hasCode(err, codeNoSuchEntity) && strings.Contains(err.Error(), given) {
+		if !hasCode(err, codeNoSuchEntity, codeAccessDenied) || hasCode(err, codeNoSuchEntity) && elsewhere(err) {
 			return err
 		}
 		if time.Now().Add(pause).After(deadline) {

@@ -159,7 +159,7 @@ func (d *deletion) recreate(ctx context.Context, denied error, taken string) err
 		return errors.Join(advice(fmt.Sprintf("whether user %q still exists cannot be told from AWS's refusal: "+
 			"grant iam:ListAccessKeys on it without a path", d.name)), denied, err)
 	}
-	if err := untilVisible(ctx, "", d.deleteUser); err != nil {
+	if err := untilVisible(ctx, ofTheUser, d.deleteUser); err != nil {
 		return err
 	}
 	return d.gone(ctx)
