@@ -94,8 +94,10 @@ type userRecord struct {
 	// Proven says that the user who bore the name was ours: an attempt removed
 	// something that only our user had, or AWS showed it.
 	Proven bool `json:"proven,omitempty"`
+	// Contained says that the user was denied everything, or was about to be.
+	Contained bool `json:"contained,omitempty"`
 	// DoubtedSince is when deletion first met a user of the name that nothing
-	// showed to be ours; see deletion.checkTraces.
+	// showed to be ours, or a denial that may pass; see deletion.inDoubt.
 	DoubtedSince time.Time `json:"doubted_since,omitzero"`
 	// cutOff says that another process has begun to delete the user and did not
 	// come to an end: it may have emptied it.

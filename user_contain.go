@@ -37,6 +37,14 @@ func (d *deletion) contain(ctx context.Context, cause error) error {
 	return errors.Join(cause, d.deny(ctx))
 }
 
+// wasDenied says whether the policy that this attempt has removed denied what others
+// may have hung on the user: by an attempt before, or since the deadline, which is
+// AWS's clock's and may have come a little earlier than by Vault's..
+func (d *deletion) wasDenied() bool {
+	deadline := d.user.Deadline
+	return d.user.Contained || !deadline.IsZero() && !d.now().Before(deadline.Add(-clockAllowance))
+}
+
 // deny puts a policy on a user of ours that denies everything, in place of its
 // own. Its key is dead, but sessions that it made for itself live for up to 36
 // hours, and what others hung on it may be of use to them. It needs no more than
@@ -45,6 +53,7 @@ func (d *deletion) deny(ctx context.Context) error {
 	if !d.user.Proven && !d.proven.Load() {
 		return nil
 	}
+	d.user.Contained = true
 	if d.user.PolicyName == "" {
 		d.user.State, d.user.PolicyName = stateDeleting, d.user.Username
 		if err := d.keep(ctx); err != nil {

@@ -88,9 +88,10 @@ func (d *deletion) delete(ctx context.Context) error {
 		return err
 	}
 	err := d.deleteUser(ctx)
-	if hasCode(err, codeDeleteConflict) {
+	conflict := hasCode(err, codeDeleteConflict)
+	if conflict {
 		if err := d.keepProof(ctx); err != nil {
-			return err
+			return d.contain(ctx, err)
 		}
 		// Before what others hung on the user is looked at, which may take long.
 		denial := d.deny(ctx)
@@ -108,7 +109,7 @@ func (d *deletion) delete(ctx context.Context) error {
 	case hasCode(err, codeDeleteConflict):
 		err = fmt.Errorf("user %q cannot be deleted: %w", d.name, err)
 	}
-	if noAnswer(ctx, err) {
+	if noAnswer(ctx, err) && !conflict && !d.wasDenied() {
 		return errors.Join(err, d.blocked) // nothing says that it cannot be deleted
 	}
 	return d.contain(ctx, errors.Join(err, d.blocked))

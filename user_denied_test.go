@@ -1,6 +1,9 @@
 package awsiam
 
 import (
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,4 +64,61 @@ func TestTheDenialOfAnAdoptedUserIsPutBack(t *testing.T) {
 	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
 	_ = e.tidy(forReal)
 	require.False(t, e.mayAssume(session), "the denial went first")
+}
+
+// So it is where AWS does not answer, once the denial was in force: since the deadline,
+// or since an attempt before. Break each by leaving its half out of deletion.wasDenied;
+// the last by returning in deletion.delete where keepProof fails.
+func TestTheDenialIsPutBackWhereNothingIsAnswered(t *testing.T) {
+	throttled := awsfake.Fault{Status: 400, Code: "Throttling"}
+	for name, c := range map[string]struct {
+		contained bool // by an attempt before
+		actions   []string
+		storage   bool // fails
+	}{
+		"since the deadline":                       {false, []string{"DeleteUser"}, false},
+		"since the deadline, and the key is there": {false, []string{"DeleteAccessKey", "DeleteUser"}, false},
+		"since an attempt before":                  {true, []string{"DeleteUser"}, false},
+		"storage fails":                            {false, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			e.write("roles/app", map[string]any{"policy_document": assuming, "max_ttl": "2h"})
+			l := e.issue("app", nil)
+			session := e.session(l.key())
+			policy := e.acct.AddManagedPolicy("/", "by-hand", assuming)
+			_, err := e.byHand().AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: aws.String(l.username()), PolicyArn: &policy})
+			require.NoError(t, err)
+			e.advance(10 * time.Minute)
+			if c.contained {
+				require.Error(t, e.revoke(l))
+			} else {
+				e.advance(3 * time.Hour)
+			}
+			require.False(t, e.mayAssume(session))
+
+			for _, action := range c.actions {
+				fault := throttled
+				fault.Action = action
+				e.aws.Inject(fault)
+			}
+			if c.storage {
+				writes := 0
+				e.storage.on(func(op, key string) (bool, error) {
+					if op == "put" && strings.HasPrefix(key, userPrefix) {
+						if writes++; writes > 1 {
+							return false, errors.New("storage fails")
+						}
+					}
+					return true, nil
+				})
+			}
+			require.Error(t, e.revoke(l))
+			require.False(t, e.mayAssume(session))
+			if slices.Contains(c.actions, "DeleteAccessKey") {
+				require.False(t, e.mayAssume(l.key()))
+			}
+		})
+	}
 }

@@ -125,6 +125,7 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 		}
 		stored.State = stateDeleting
 		stored.Proven = stored.Proven || u.Proven
+		stored.Contained = stored.Contained || u.Contained
 		stored.DoubtedSince = u.DoubtedSince
 		stored.Attempts++
 		stored.LastError = describe(failure)
