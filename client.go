@@ -93,8 +93,9 @@ type connection struct {
 	// is no sign that the permission is missing. "No such user" does not count: where
 	// it is granted by name alone, that is told, and users in a path are denied.
 	seesUsers atomic.Bool
-	// listsUsers is set once iam:ListUsers has answered, likewise.
-	listsUsers atomic.Bool
+	// listsUsers is set once iam:ListUsers has answered, likewise, and tellsKeys once
+	// iam:GetAccessKeyLastUsed has, from when on its denial is not believed at once.
+	listsUsers, tellsKeys atomic.Bool
 }
 
 // newConnection makes the clients of an integration. It calls AWS only where

@@ -34,8 +34,8 @@ type deletion struct {
 	now    func() time.Time
 	// keep writes the record, for what has to be known before it is done.
 	keep func(context.Context) error
-	// seesUsers and listsUsers are the connection's.
-	seesUsers, listsUsers *atomic.Bool
+	// seesUsers, listsUsers and tellsKeys are the connection's.
+	seesUsers, listsUsers, tellsKeys *atomic.Bool
 
 	// name is what IAM calls the user: another than the record's if somebody
 	// has renamed it.

@@ -57,7 +57,18 @@ func (d *deletion) follow(ctx context.Context) error {
 		return nil
 	}
 	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
-	if err != nil {
+	if err == nil {
+		d.tellsKeys.Store(true)
+	}
+	switch {
+	case hasCode(err, codeAccessDenied) && d.tellsKeys.Load():
+		// So it does of a key that is gone, where the permission is for a path.
+		if ends, doubted := d.inDoubt(); doubted {
+			return fmt.Errorf("%w: AWS does not know user %q, and denies iam:GetAccessKeyLastUsed on its key, which it has answered of others in this integration: it counts as gone if that is still so at %s: %w",
+				errUnsettled, d.name, timestamp(ends), err)
+		}
+		return nil
+	case err != nil:
 		return ignore(err, codeNoSuchEntity, codeAccessDenied)
 	}
 	switch name := aws.ToString(out.UserName); name {

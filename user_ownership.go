@@ -3,6 +3,7 @@ package awsiam
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -103,14 +104,21 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 	if d.user.cutOff {
 		return nil
 	}
-	if d.user.DoubtedSince.IsZero() {
-		d.user.DoubtedSince = d.now()
-	}
-	if ends := d.user.doubtEnds(); d.now().Before(ends) {
+	if ends, doubted := d.inDoubt(); doubted {
 		return fmt.Errorf("%w: user %q has neither an access key nor a policy that shows it to be ours; it is deleted if that is still so at %s. "+
 			"Granting iam:GetUser on it, which is denied, settles it at once", errUnsettled, d.user.Username, timestamp(ends))
 	}
 	return nil
+}
+
+// inDoubt has what may pass be seen in two attempts, far enough apart, before it is
+// believed: in the second from ends on.
+func (d *deletion) inDoubt() (ends time.Time, doubted bool) {
+	if d.user.DoubtedSince.IsZero() {
+		d.user.DoubtedSince = d.now()
+	}
+	ends = d.user.doubtEnds()
+	return ends, d.now().Before(ends)
 }
 
 // traces says whether the user has anything that only ours has, and which of its

@@ -159,3 +159,33 @@ func TestAUserRenamedAfterItsKeyWasDeletedWhoseNameWasTaken(t *testing.T) {
 	require.Equal(t, aws.ToString(stranger.User.UserId), left.ID)
 	require.Empty(t, e.records())
 }
+
+// Nor is one of iam:GetAccessKeyLastUsed, at once. AWS also denies it where the key is
+// gone, so that it is believed in the end. Break it by believing the denial at once in
+// deletion.follow.
+func TestAPassingDenialOfTheKeysOwnerHidesNoRenamedUser(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, byKey)
+	first, second, gone := e.issue("app", nil), e.issue("app", nil), e.issue("app", nil)
+	e.advance(time.Hour)
+	rename := func(l lease, to string) {
+		_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: &to})
+		require.NoError(t, err)
+	}
+	rename(first, "renamed-first")
+	require.NoError(t, e.revoke(first)) // its key tells
+	rename(second, "renamed")
+	e.deleteByHand(gone.username())
+	remove := e.aws.Inject(awsfake.Fault{Action: "GetAccessKeyLastUsed", Status: 403, Code: "AccessDenied"})
+	require.ErrorContains(t, e.revoke(second), "denies iam:GetAccessKeyLastUsed")
+	require.ErrorContains(t, e.revoke(gone), "denies iam:GetAccessKeyLastUsed")
+	remove()
+	require.NoError(t, e.revoke(second))
+	_, found := e.acct.User("renamed")
+	require.False(t, found)
+
+	require.Error(t, e.revoke(gone))
+	e.advance(settlingTime)
+	require.NoError(t, e.revoke(gone))
+	e.requireNothingLeft()
+}

@@ -97,7 +97,8 @@ func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, conn *conn
 		return refuse("it was made in account %s, but integration %q belongs to %s now: connect it to that account again", u.AccountID, u.Integration, conn.accountID)
 	}
 	d := &deletion{
-		iam: conn.iam, user: u, logger: b.Logger(), now: b.now, seesUsers: &conn.seesUsers, listsUsers: &conn.listsUsers,
+		iam: conn.iam, user: u, logger: b.Logger(), now: b.now,
+		seesUsers: &conn.seesUsers, listsUsers: &conn.listsUsers, tellsKeys: &conn.tellsKeys,
 		keep: func(ctx context.Context) error {
 			return b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
 				if stored == nil {
