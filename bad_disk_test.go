@@ -104,6 +104,7 @@ func replaced(text string) func(string) string { return func(string) string { re
 var damages = map[string]func(record string) string{
 	"empty":             replaced(""),
 	"cut short":         func(record string) string { return record[:len(record)/2] },
+	"undecryptable":     replaced(rotten),
 	"zeroes":            func(record string) string { return strings.Repeat("\x00", len(record)) },
 	"null":              replaced("null"),
 	"an empty object":   replaced("{}"),
@@ -219,78 +220,90 @@ func TestTheReaperGoesOnAfterADamagedRecordWasReplaced(t *testing.T) {
 // A role that cannot be read is in the way of itself alone, and can be deleted
 // and written again. Break it by reading the role in roleDelete.
 func TestADamagedRoleHurtsOnlyItself(t *testing.T) {
-	e := newEnv(t, corePolicy)
-	e.write("roles/other", map[string]any{"policy_document": testPolicy})
-	l := e.issue("app", nil)
-	e.damage(rolePrefix+"app", `{"name":"app","default_ttl":"half an hour"}`)
-	e.b.invalidate(t.Context(), rolePrefix+"app")
+	for _, damaged := range []string{`{"name":"app","default_ttl":"half an hour"}`, rotten} {
+		t.Run(damaged, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			e.write("roles/other", map[string]any{"policy_document": testPolicy})
+			l := e.issue("app", nil)
+			e.damage(rolePrefix+"app", damaged)
+			e.b.invalidate(t.Context(), rolePrefix+"app")
 
-	for op, path := range map[logical.Operation]string{logical.ReadOperation: "roles/app", logical.UpdateOperation: "roles/app"} {
-		_, err := e.do(op, path, map[string]any{"policy_document": testPolicy})
-		require.ErrorContains(t, err, `decoding role "app"`)
+			for op, path := range map[logical.Operation]string{logical.ReadOperation: "roles/app", logical.UpdateOperation: "roles/app"} {
+				_, err := e.do(op, path, map[string]any{"policy_document": testPolicy})
+				require.ErrorContains(t, err, "the role is damaged")
+			}
+			_, err := e.do(logical.ReadOperation, "creds/app", nil)
+			require.ErrorContains(t, err, "the role is damaged")
+			_, err = e.renew(l, time.Hour)
+			require.ErrorContains(t, err, "the role is damaged")
+			require.Len(t, e.must(logical.ListOperation, "roles/", nil).Data["keys"], 2)
+			require.NoError(t, e.revoke(l))
+			require.NoError(t, e.revoke(e.issue("other", nil)))
+			e.write("config", map[string]any{"max_retries": 2}) // concerns no role
+			e.write("config/idle", e.connection(e.anotherKey(corePolicy)))
+			e.refused(logical.DeleteOperation, "config/idle", nil, "role(s) app cannot be read", "delete them first")
+
+			e.must(logical.DeleteOperation, "roles/app", nil)
+			e.write("roles/app", map[string]any{"policy_document": testPolicy})
+			require.NoError(t, e.revoke(e.issue("app", nil)))
+			e.requireNothingLeft()
+		})
 	}
-	_, err := e.do(logical.ReadOperation, "creds/app", nil)
-	require.ErrorContains(t, err, `decoding role "app"`)
-	_, err = e.renew(l, time.Hour)
-	require.ErrorContains(t, err, `decoding role "app"`)
-	require.Len(t, e.must(logical.ListOperation, "roles/", nil).Data["keys"], 2)
-	require.NoError(t, e.revoke(l))
-	require.NoError(t, e.revoke(e.issue("other", nil)))
-	e.write("config", map[string]any{"max_retries": 2}) // concerns no role
-	e.write("config/idle", e.connection(e.anotherKey(corePolicy)))
-	e.refused(logical.DeleteOperation, "config/idle", nil, "role(s) app cannot be read", "delete them first")
-
-	e.must(logical.DeleteOperation, "roles/app", nil)
-	e.write("roles/app", map[string]any{"policy_document": testPolicy})
-	require.NoError(t, e.revoke(e.issue("app", nil)))
-	e.requireNothingLeft()
 }
 
 // An integration that cannot be read stops its own users only, and forgets none.
 func TestADamagedIntegrationHurtsOnlyItself(t *testing.T) {
-	e := newEnv(t, corePolicy)
-	e.connect("other", otherAccount, corePolicy)
-	l := e.issue("app", nil)
-	sound, err := e.storage.Storage.Get(t.Context(), integrationPrefix+defaultIntegration)
-	require.NoError(t, err)
-	e.damage(integrationPrefix+defaultIntegration, string(sound.Value[:40]))
-	book := e.startLogged()
+	for name, damaged := range map[string]func(string) string{"cut short": damages["cut short"], "undecryptable": damages["undecryptable"]} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			e.connect("other", otherAccount, corePolicy)
+			l := e.issue("app", nil)
+			sound, err := e.storage.Storage.Get(t.Context(), integrationPrefix+defaultIntegration)
+			require.NoError(t, err)
+			e.damage(integrationPrefix+defaultIntegration, damaged(string(sound.Value)))
+			book := e.startLogged()
 
-	_, err = e.do(logical.ReadOperation, "config", nil)
-	require.ErrorContains(t, err, `decoding integration "default"`)
-	_, err = e.do(logical.ReadOperation, "creds/app", nil)
-	require.ErrorContains(t, err, `decoding integration "default"`)
-	require.ErrorContains(t, e.revoke(l), `decoding integration "default"`)
-	require.NoError(t, e.revoke(e.issue("other", nil)))
-	require.Len(t, e.must(logical.ListOperation, "config/", nil).Data["keys"], 2)
-	for range 60 {
-		e.reap()
-		e.advance(time.Minute)
+			_, err = e.do(logical.ReadOperation, "config", nil)
+			require.ErrorContains(t, err, "the integration is damaged")
+			_, err = e.do(logical.ReadOperation, "creds/app", nil)
+			require.ErrorContains(t, err, "the integration is damaged")
+			require.ErrorContains(t, e.revoke(l), "the integration is damaged")
+			require.NoError(t, e.revoke(e.issue("other", nil)))
+			require.Len(t, e.must(logical.ListOperation, "config/", nil).Data["keys"], 2)
+			for range 60 {
+				e.reap()
+				e.advance(time.Minute)
+			}
+			require.Len(t, book.lines("the integration is damaged"), 1)
+			require.Equal(t, stateDeleting, e.records()[l.username()].State)
+			require.Contains(t, e.records()[l.username()].LastError, "the integration is damaged")
+
+			require.NoError(t, e.storage.Storage.Put(t.Context(), sound))
+			e.finish()
+			e.requireNothingLeft()
+		})
 	}
-	require.Len(t, book.lines(`decoding integration`), 1)
-	require.Equal(t, stateDeleting, e.records()[l.username()].State)
-	require.Contains(t, e.records()[l.username()].LastError, `decoding integration "default"`)
-
-	require.NoError(t, e.storage.Storage.Put(t.Context(), sound))
-	e.finish()
-	e.requireNothingLeft()
 }
 
 // An integration that cannot be read has users, so that it cannot be deleted: it
 // is written again, whole, and must be of the account of its users. Break it by
 // returning the error in integrationWrite, or by taking no account at all for old.
 func TestADamagedIntegrationIsWrittenAgain(t *testing.T) {
-	e := newEnv(t, corePolicy)
-	_, elsewhere := e.aws.Account(otherAccount).AddUser("/", "integration", corePolicy)
-	l := e.issue("app", nil)
-	e.damage(integrationPrefix+defaultIntegration, "{")
-	_, exists, err := e.b.HandleExistenceCheck(t.Context(), &logical.Request{Operation: logical.UpdateOperation, Path: "config", Storage: e.storage})
-	require.NoError(t, err, "core asks first")
-	require.True(t, exists)
-	_, err = e.do(logical.UpdateOperation, "config", changed(e.connection(e.key), map[string]any{"verify_connection": false}))
-	require.ErrorContains(t, err, "write it again, whole")
-	e.refused(logical.UpdateOperation, "config", e.connection(elsewhere), "cannot move to account", l.username())
-	e.write("config", e.connection(e.key))
-	require.NoError(t, e.revoke(l))
-	e.requireNothingLeft()
+	for _, damaged := range []string{"{", rotten} {
+		t.Run(damaged, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			_, elsewhere := e.aws.Account(otherAccount).AddUser("/", "integration", corePolicy)
+			l := e.issue("app", nil)
+			e.damage(integrationPrefix+defaultIntegration, damaged)
+			_, exists, err := e.b.HandleExistenceCheck(t.Context(), &logical.Request{Operation: logical.UpdateOperation, Path: "config", Storage: e.storage})
+			require.NoError(t, err, "core asks first")
+			require.True(t, exists)
+			_, err = e.do(logical.UpdateOperation, "config", changed(e.connection(e.key), map[string]any{"verify_connection": false}))
+			require.ErrorContains(t, err, "write it again, whole")
+			e.refused(logical.UpdateOperation, "config", e.connection(elsewhere), "cannot move to account", l.username())
+			e.write("config", e.connection(e.key))
+			require.NoError(t, e.revoke(l))
+			e.requireNothingLeft()
+		})
+	}
 }

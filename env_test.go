@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"flag"
 	"maps"
 	"net/http/httptest"
@@ -322,8 +323,15 @@ func (s *faultyStorage) Get(ctx context.Context, key string) (*logical.StorageEn
 	if _, err := s.check("get", key); err != nil {
 		return nil, err
 	}
-	return s.Storage.Get(ctx, key)
+	entry, err := s.Storage.Get(ctx, key)
+	if entry != nil && string(entry.Value) == rotten {
+		return nil, errors.New("decryption failed: cipher: message authentication failed") // as Vault's barrier says it
+	}
+	return entry, err
 }
+
+// rotten is an entry that Vault cannot decrypt.
+const rotten = "rotten"
 
 func (s *faultyStorage) List(ctx context.Context, prefix string) ([]string, error) {
 	if _, err := s.check("list", prefix); err != nil {

@@ -49,6 +49,14 @@ type storageError struct{ error }
 
 func (e storageError) Unwrap() error { return e.error }
 
+// undecryptable says whether a reading failed because Vault cannot decrypt what is
+// stored, as when the disk has damaged it: reading it again does not mend that, and
+// writing it anew does. All that crosses the plugin protocol is the error's text
+// (lockSwitchedGet in barrier_aes_gcm.go of Vault 1.21.1).
+func undecryptable(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "decryption failed")
+}
+
 // hasCode says whether AWS answered the call with one of the codes. Where it was
 // STS that refused the session to sign the call with, the call has no answer.
 func hasCode(err error, codes ...string) bool {

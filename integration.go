@@ -306,6 +306,9 @@ var errDamagedIntegration = errors.New("the integration is damaged: write it aga
 // loadIntegration returns the integration as it is stored, to be stored again.
 func loadIntegration(ctx context.Context, s logical.Storage, name string) (*integration, error) {
 	entry, err := s.Get(ctx, integrationPrefix+name)
+	if undecryptable(err) {
+		return nil, fmt.Errorf("%w: integration %q: %w", errDamagedIntegration, name, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading integration %q: %w", name, err)
 	}

@@ -78,16 +78,20 @@ func TestTidyIsCancelledAfterAFailover(t *testing.T) {
 
 // Break it by returning the error of a damaged run in tidies.resume.
 func TestADamagedTidyHurtsOnlyItself(t *testing.T) {
-	e := newEnv(t, listingPolicy)
-	e.write("config/aaa", e.connection(e.anotherKey(listingPolicy)))
-	release := e.held()
-	e.b.reaper.end()
-	release()
-	e.b.Cleanup(t.Context())
-	require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: "tidy/aaa", Value: []byte(`{"integ`)}))
-	e.start()
-	e.reap()
-	require.Equal(t, "done", e.read("tidy-status")["state"])
+	for _, damaged := range []string{`{"integ`, rotten} {
+		t.Run(damaged, func(t *testing.T) {
+			e := newEnv(t, listingPolicy)
+			e.write("config/aaa", e.connection(e.anotherKey(listingPolicy)))
+			release := e.held()
+			e.b.reaper.end()
+			release()
+			e.b.Cleanup(t.Context())
+			require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: "tidy/aaa", Value: []byte(damaged)}))
+			e.start()
+			e.reap()
+			require.Equal(t, "done", e.read("tidy-status")["state"])
+		})
+	}
 }
 
 // The integration is missing at the first look of a run that is resumed.

@@ -123,7 +123,8 @@ func TestPoolLeasesNobodyUnfit(t *testing.T) {
 		"its secret cannot be read": func(e *env, username string) {
 			require.NoError(e.t, e.storage.Put(e.t.Context(), &logical.StorageEntry{Key: poolPrefix + username, Value: []byte("}")}))
 		},
-		"the role changed": func(e *env, _ string) { e.write("roles/app", map[string]any{"iam_tags": "a=b"}) },
+		"its secret cannot be decrypted": func(e *env, username string) { e.damage(poolPrefix+username, rotten) },
+		"the role changed":               func(e *env, _ string) { e.write("roles/app", map[string]any{"iam_tags": "a=b"}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

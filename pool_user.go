@@ -152,6 +152,9 @@ type pooledSecret struct {
 // getPooledSecret returns nothing where there is none, or none that can be read.
 func getPooledSecret(ctx context.Context, s logical.Storage, username string) (string, error) {
 	entry, err := s.Get(ctx, poolPrefix+username)
+	if undecryptable(err) {
+		return "", nil
+	}
 	if err != nil {
 		return "", fmt.Errorf("reading the secret of user %q: %w", username, err)
 	}

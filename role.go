@@ -358,6 +358,9 @@ var errDamagedRole = errors.New("the role is damaged: delete it and write it aga
 
 func getRole(ctx context.Context, s logical.Storage, name string) (*role, error) {
 	entry, err := s.Get(ctx, rolePrefix+name)
+	if undecryptable(err) {
+		return nil, fmt.Errorf("%w: role %q: %w", errDamagedRole, name, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading role %q: %w", name, err)
 	}

@@ -138,6 +138,9 @@ func (t *tidies) status(ctx context.Context, s logical.Storage, integration stri
 
 func getTidyRun(ctx context.Context, s logical.Storage, integration string) (*tidyRun, error) {
 	entry, err := s.Get(ctx, tidyPrefix+integration)
+	if undecryptable(err) {
+		return nil, fmt.Errorf("%w: tidy of integration %q: %w", errDamaged, integration, err)
+	}
 	if err != nil || entry == nil {
 		return nil, err
 	}

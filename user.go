@@ -175,6 +175,9 @@ func unreadable(err error) bool {
 
 func getUser(ctx context.Context, s logical.Storage, username string) (*userRecord, error) {
 	entry, err := s.Get(ctx, userPrefix+username)
+	if undecryptable(err) {
+		return nil, fmt.Errorf("%w: user %q: %w", errDamaged, username, err)
+	}
 	if err != nil {
 		return nil, storageError{fmt.Errorf("reading the record of user %q: %w", username, err)}
 	}

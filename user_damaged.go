@@ -21,6 +21,9 @@ import (
 // about whose it is.
 func (b *backend) replaceDamaged(ctx context.Context, s logical.Storage, username, integrationName string) error {
 	entry, err := s.Get(ctx, userPrefix+username)
+	if undecryptable(err) {
+		entry, err = new(logical.StorageEntry), nil // nothing of it is legible
+	}
 	if err != nil {
 		return storageError{fmt.Errorf("reading the record of user %q: %w", username, err)}
 	}
