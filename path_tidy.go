@@ -41,7 +41,7 @@ func tidyStatusFields() map[string]*framework.FieldSchema {
 		fieldIntegration:  field(framework.TypeString, "The integration."),
 		fieldState:        state,
 		fieldDryRun:       field(framework.TypeBool, "Whether it only reports."),
-		fieldSafetyBuffer: field(framework.TypeInt, "Age in seconds up to which users are spared."),
+		fieldSafetyBuffer: field(framework.TypeInt, "Age in seconds, at the time of started, up to which users are spared; an hour at least in a run that went on after a failover."),
 		fieldStarted:      field(framework.TypeString, "When it was asked for, RFC 3339 in UTC."),
 		fieldFinished:     field(framework.TypeString, "When it ended; empty while it runs."),
 		fieldError:        field(framework.TypeString, "Why it failed."),
@@ -62,7 +62,7 @@ func tidyStatusFields() map[string]*framework.FieldSchema {
 func (b *backend) pathTidy() []*framework.Path {
 	options := map[string]*framework.FieldSchema{
 		fieldDryRun:       {Type: framework.TypeBool, Default: true, Description: "Only report what is unknown, delete nothing."},
-		fieldSafetyBuffer: {Type: framework.TypeDurationSecond, Default: defaultDuration(defaultSafetyBuffer), Description: "Spare users that are younger than this."},
+		fieldSafetyBuffer: {Type: framework.TypeDurationSecond, Default: defaultDuration(defaultSafetyBuffer), Description: "Spare users that are younger than this when it is asked for."},
 	}
 	start := &framework.PathOperation{
 		Callback: b.tidyStart, Summary: "Look for users of this mount that no record knows, and delete them if told to.",
@@ -165,9 +165,10 @@ the account's users, which needs iam:ListUsers on "*", and finds those whose
 path carries this mount's own segment and that no record names. It reports them
 and, with dry_run=false, deletes them. Users of any other path are never touched.
 
-safety_buffer spares users that are younger than it. One tidy of an integration
-runs at a time, in the background; it goes on after a failover. tidy-status
-shows its progress, tidy-cancel ends it.
+safety_buffer spares users that are younger than it when tidy is asked for. One
+tidy of an integration runs at a time, in the background; it goes on after a
+failover, for six hours, and then with a safety_buffer of an hour at least.
+tidy-status shows its progress, tidy-cancel ends it.
 
 Do not run it in a restored copy of a cluster whose original is still at work on
 the same account: the copy takes the original's new users for unknown.`

@@ -198,13 +198,14 @@ func knownUsers(ctx context.Context, s logical.Storage) (userIndex, error) {
 	return known, nil
 }
 
-// spare counts the unknown users and returns those that are old enough.
+// spare counts the unknown users and returns those that were old enough when the run
+// was asked for. Who was made since is no business of a run that is gone on with.
 func (t *tidying) spare(unknown []types.User) []types.User {
 	var due []types.User
 	t.update(func(run *tidyRun) {
 		for _, user := range unknown {
 			run.Unknown++
-			if aws.ToTime(user.CreateDate).Add(run.SafetyBuffer).After(t.b.now()) {
+			if aws.ToTime(user.CreateDate).Add(run.SafetyBuffer).After(run.Started) {
 				run.Young++
 				continue
 			}

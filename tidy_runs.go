@@ -5,9 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
+
+// tidyResumable is how long after it was asked for a run is gone on with that was cut
+// off. By then a failover is over: what is found later is of a restored snapshot, or of
+// a run whose end could not be stored, and somebody has to want it again.
+const tidyResumable = 6 * time.Hour
 
 // tidies are the runs under way in this process, one per integration.
 type tidies struct {
@@ -116,11 +122,30 @@ func (t *tidies) resume(ctx context.Context, s logical.Storage) error {
 		if run == nil || run.State != tidyRunning || t.running[name] != nil {
 			continue
 		}
-		again := &tidyRun{Integration: name, State: tidyRunning, DryRun: run.DryRun, SafetyBuffer: run.SafetyBuffer, Started: run.Started}
+		if t.b.now().Sub(run.Started) > tidyResumable {
+			if err := t.giveUp(ctx, s, run); err != nil {
+				return err
+			}
+			continue
+		}
+		// Records may be older than the run, from a snapshot: whom AWS made since, by
+		// its own clock, can have a live lease.
+		again := &tidyRun{Integration: name, State: tidyRunning, DryRun: run.DryRun, SafetyBuffer: max(run.SafetyBuffer, skewAllowance), Started: run.Started}
 		t.b.Logger().Info("a tidy that was cut off goes on", "integration", name, "started", timestamp(run.Started))
 		t.start(s, again) //nolint:contextcheck // the run outlives the pass
 	}
 	t.resumed = true
+	return nil
+}
+
+// giveUp ends a run that was cut off too long ago.
+func (t *tidies) giveUp(ctx context.Context, s logical.Storage, run *tidyRun) error {
+	run.State, run.Finished = tidyFailed, t.b.now()
+	run.Error = fmt.Sprintf("it was cut off, and is not gone on with more than %s after it was asked for: start it again if it is still wanted", tidyResumable)
+	if err := putTidyRun(ctx, s, run); err != nil {
+		return err
+	}
+	t.b.Logger().Error("tidy failed", "integration", run.Integration, "started", timestamp(run.Started), "error", run.Error)
 	return nil
 }
 
@@ -144,7 +169,7 @@ func getTidyRun(ctx context.Context, s logical.Storage, integration string) (*ti
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	run := new(tidyRun)
+	run := &tidyRun{DryRun: true, SafetyBuffer: defaultSafetyBuffer} // unless it says otherwise
 	if err := entry.DecodeJSON(run); err != nil {
 		return nil, fmt.Errorf("%w: tidy of integration %q: %w", errDamaged, integration, err)
 	}
