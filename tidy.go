@@ -225,6 +225,9 @@ func (t *tidying) remove(ctx context.Context, conn *connection, users []types.Us
 	group.SetLimit(reaperWorkers)
 	for _, user := range users {
 		group.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx) // nothing was tried
+			}
 			adopted, err := t.b.adoptUser(ctx, t.s, conn, t.run.Integration, user)
 			if err != nil {
 				t.update(func(run *tidyRun) { run.Failed++ })
