@@ -275,8 +275,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 // hasten has the deletions tried again that have failed in an integration: writing
 // it may have mended what was wrong. It returns whether there are any.
 func (r *reaper) hasten(s logical.Storage, integration string) (found bool) {
-	// No deletion that has failed is put off for longer: the others are alive and well.
-	for _, username := range r.awaiting(integration, r.b.now().Add(maxRefusedPause)) {
+	for _, username := range r.failing(integration) {
 		err := r.b.changeUser(r.lifetime, s, username, func(u *userRecord) (bool, error) {
 			if u == nil || u.State != stateDeleting || !u.NextAttempt.After(r.b.now()) {
 				return false, nil
@@ -292,18 +291,15 @@ func (r *reaper) hasten(s logical.Storage, integration string) (found bool) {
 	return found
 }
 
-// awaiting are the users of the integration that are on the agenda until then.
-func (r *reaper) awaiting(integration string, until time.Time) []string {
+// failing are the users of the integration whose deletion has failed, of those whose
+// records were read.
+func (r *reaper) failing(integration string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	q := r.agenda.queues[integration]
-	if q == nil {
-		return nil
-	}
 	var names []string
-	for _, a := range q.waiting {
-		if !a.at.After(until) {
-			names = append(names, a.username)
+	for username := range r.agenda.failing {
+		if r.agenda.byName[username].group.integration == integration {
+			names = append(names, username)
 		}
 	}
 	return names

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
 )
 
 // What a request costs in storage is pinned: on integrated storage each write is
@@ -107,16 +109,23 @@ func TestStorageOperationsOfARepeatedRevocation(t *testing.T) {
 }
 
 // Writing an integration reads the records of deletions that have failed, and none of
-// the many users that are alive. Break it by having reaper.awaiting return all.
+// the many users that are alive, however soon they end. Break it by having reaper.failing
+// return all.
 func TestWritingAnIntegrationReadsNoHealthyRecords(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.reap()
 	for range 3 {
-		e.issue("app", map[string]any{"ttl": "3h"})
+		e.issue("app", nil)
 	}
 	e.b.reaper.done.Wait()
 	operations := e.countOperations()
 	e.write("config", map[string]any{"max_retries": 2})
 	e.b.reaper.done.Wait()
 	require.Zero(t, operations()["get users"])
+
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500})
+	require.Error(t, e.revoke(e.issue("app", nil)))
+	operations()
+	require.True(t, e.b.reaper.hasten(e.storage, defaultIntegration))
+	require.Equal(t, map[string]int{"get users": 1, "put users": 1}, operations())
 }
