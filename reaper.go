@@ -25,6 +25,10 @@ const (
 	// storageMemory is for how long a failure of storage is taken to last. A record
 	// that it concerns is looked at again after minRetryPause, by one of core's passes.
 	storageMemory = 2 * time.Minute
+	// lateWrites is for how long a write of a record that failed is reckoned with
+	// happening all the same, and relistPause how often records are listed meanwhile.
+	lateWrites  = time.Hour
+	relistPause = 5 * time.Minute
 )
 
 // reaper finishes what records say is unfinished: creations that were cut off,
@@ -44,6 +48,8 @@ type reaper struct {
 	mu     sync.Mutex
 	agenda agenda
 	listed bool // the agenda has the records of earlier processes
+	// listedAt is when records were last listed, writeFailed when a write of one last failed.
+	listedAt, writeFailed time.Time
 	// learnt is closed, and another made, when there is an end to the reading of
 	// records of which only the names were known, or to the attempt.
 	learnt  chan struct{}
@@ -145,12 +151,13 @@ func (r *reaper) pass(s logical.Storage) {
 	}
 }
 
-// list learns the names of the records that earlier processes have left, once.
+// list learns the names of the records that earlier processes have left, once, and of
+// those that were written late.
 // The records themselves are read by workers: start-up waits for none of it, and
 // whatever is written or removed meanwhile is newer than what they read.
 func (r *reaper) list(s logical.Storage) error {
 	r.mu.Lock()
-	listed := r.listed
+	listed := r.listed && !r.awaitsLateWrites()
 	r.mu.Unlock()
 	if listed {
 		return nil
@@ -167,8 +174,15 @@ func (r *reaper) list(s logical.Storage) error {
 			r.agenda.note(name, kind{}, now)
 		}
 	}
-	r.listed = true
+	r.listed, r.listedAt = true, now
 	return nil
+}
+
+// awaitsLateWrites says whether a record may have come to be there by a write that was
+// told to have failed, and happened after the reaper had looked. It is for callers that
+// hold the lock.
+func (r *reaper) awaitsLateWrites() bool {
+	return r.listedAt.Before(r.writeFailed.Add(lateWrites)) && !r.b.now().Before(r.listedAt.Add(relistPause))
 }
 
 // workOff begins a run for each queue that has something due and is not busy.
@@ -252,7 +266,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 		switch {
 		case u == nil:
 			return false, nil
-		case b.now().Before(u.due()):
+		case b.now().Before(u.due()) && !b.overwritten(u):
 			r.wrote(u) // or somebody else did
 			return false, nil
 		}

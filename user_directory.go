@@ -39,7 +39,8 @@ func (r *reaper) wrote(u *userRecord) {
 func (r *reaper) failed(u *userRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.expect(u, r.b.now())
+	r.writeFailed = r.b.now()
+	r.expect(u, r.writeFailed)
 }
 
 // expect is for a record whose writing has begun, and for callers that hold the lock.

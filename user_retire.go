@@ -78,6 +78,13 @@ func (b *backend) condemn(ctx context.Context, s logical.Storage, username strin
 	return condemned, err
 }
 
+// overwritten says of a record that it was deleting: nothing but a write that had failed,
+// and happened late, makes it anything else again.
+func (b *backend) overwritten(u *userRecord) bool {
+	_, condemned := b.condemned.Load(u.Username)
+	return condemned && u.State != stateDeleting
+}
+
 // alone does the work while no other deletion of the user is under way; if one
 // is, its result is this one's. Several callers may share the work: it does not
 // end with one of them, but in time, or with the backend.
