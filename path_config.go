@@ -275,7 +275,7 @@ func (b *backend) integrationWrite(ctx context.Context, req *logical.Request, d 
 		return storedOrRefused(err)
 	}
 	b.events.aboutIntegration(eventConfigWrite, in)
-	b.reaper.spawn(func() { b.hastenThrough(req.Storage, name) })
+	b.reaper.spawn(req.Storage, func(s logical.Storage) { b.hastenThrough(s, name) })
 	return resp, nil
 }
 

@@ -109,7 +109,7 @@ func (p *pools) tend(s logical.Storage) {
 // begin finds out who waits, once. It is for callers that hold the lock.
 func (p *pools) begin(s logical.Storage) {
 	if !p.learned && !p.learning && p.b.WriteSafeReplicationState() {
-		p.learning = p.b.reaper.spawn(func() { p.learn(s) })
+		p.learning = p.b.reaper.spawn(s, p.learn)
 	}
 }
 
@@ -141,7 +141,7 @@ func (p *pools) ask(s logical.Storage, name string, q *pool) {
 	q.asked = true
 	p.begin(s)
 	if !q.busy && p.learned && p.b.WriteSafeReplicationState() {
-		q.busy = p.b.reaper.spawn(func() { p.work(s, name, q) })
+		q.busy = p.b.reaper.spawn(s, func(s logical.Storage) { p.work(s, name, q) })
 	}
 }
 

@@ -108,7 +108,7 @@ func (p *pools) lease(ctx context.Context, s logical.Storage, made *creation, u 
 	}
 	// The caller does not wait for it. Where the backend has ended, the record
 	// leaves it to the next process.
-	b.reaper.spawn(func() { b.undo(context.WithoutCancel(ctx), s, made.conn, u, err) })
+	b.reaper.spawn(s, func(s logical.Storage) { b.undo(context.WithoutCancel(ctx), s, made.conn, u, err) })
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("user %q: %w", u.Username, err)
 	}

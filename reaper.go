@@ -44,6 +44,8 @@ type reaper struct {
 	lifetime context.Context
 	end      context.CancelFunc
 	done     sync.WaitGroup // of all work begun here
+	// storageTimeout is the constant; tests shorten it.
+	storageTimeout time.Duration
 
 	mu     sync.Mutex
 	agenda agenda
@@ -63,7 +65,9 @@ type reaper struct {
 }
 
 func newReaper(b *backend) *reaper {
-	r := &reaper{b: b, agenda: newAgenda(), learnt: make(chan struct{}), reported: make(map[string]time.Time)}
+	r := &reaper{
+		b: b, agenda: newAgenda(), learnt: make(chan struct{}), reported: make(map[string]time.Time), storageTimeout: storageTimeout,
+	}
 	r.lifetime, r.end = context.WithCancel(context.Background())
 	return r
 }
@@ -109,15 +113,15 @@ func (r *reaper) start(s logical.Storage) {
 	})
 }
 
-// spawn has work done that ends with r.lifetime. It returns false if the backend
-// has ended.
-func (r *reaper) spawn(work func()) bool {
+// spawn has work done that ends with r.lifetime, with storage whose operations end
+// in time. It returns false if the backend has ended.
+func (r *reaper) spawn(s logical.Storage, work func(logical.Storage)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped {
 		return false
 	}
-	r.done.Go(work)
+	r.done.Go(func() { work(r.limited(s)) })
 	return true
 }
 
@@ -133,6 +137,7 @@ func (r *reaper) stop() {
 // pass has everything that is due worked off, but for integrations that are
 // still busy with what an earlier pass found.
 func (r *reaper) pass(s logical.Storage) {
+	s = r.limited(s)
 	if err := r.list(s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err) // what is known to be due is worked off all the same
 	}

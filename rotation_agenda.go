@@ -83,7 +83,7 @@ func (r *rotations) pass(ctx context.Context, s logical.Storage) error {
 	}
 	r.mu.Unlock()
 	for _, name := range names {
-		r.b.reaper.spawn(func() {
+		r.b.reaper.spawn(s, func(s logical.Storage) {
 			r.alone(name, func() { r.work(ctx, s, name) })
 		})
 	}

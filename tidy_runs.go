@@ -49,10 +49,11 @@ func (t *tidies) begin(ctx context.Context, s logical.Storage, run *tidyRun) err
 // start is for callers that hold the lock.
 func (t *tidies) start(s logical.Storage, run *tidyRun) {
 	ctx, cancel := context.WithCancelCause(t.b.reaper.lifetime)
-	work := &tidying{b: t.b, s: s, run: *run, cancel: cancel}
+	work := &tidying{b: t.b, run: *run, cancel: cancel}
 	t.running[run.Integration] = work
-	spawned := t.b.reaper.spawn(func() {
+	spawned := t.b.reaper.spawn(s, func(s logical.Storage) {
 		defer cancel(nil)
+		work.s = s
 		work.work(ctx)
 		t.mu.Lock()
 		defer t.mu.Unlock()
