@@ -99,7 +99,7 @@ func newBackend(uuid string) *backend {
 		surveys: make(chan struct{}, 1),
 	}
 	b.reaper = newReaper(b)
-	b.tidies = &tidies{b: b, running: make(map[string]*tidying)}
+	b.tidies = newTidies(b)
 	b.rotations = &rotations{b: b, due: make(map[string]time.Time), running: make(map[string]bool)}
 	b.pools = newPools(b)
 	b.events = newEvents(b)

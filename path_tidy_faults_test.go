@@ -1,9 +1,11 @@
 package awsiam
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,4 +206,82 @@ func TestATidyThatLostWhatWasAskedFor(t *testing.T) {
 	status := e.read("tidy-status")
 	require.Equal(t, []any{"done", true, int64(3600)}, []any{status["state"], status["dry_run"], status["safety_buffer"]})
 	require.Len(t, e.issuedUsers(), 1)
+}
+
+// Nobody who asks about runs waits while those of earlier processes are looked for.
+// Break it by holding the lock over the list in tidies.resume.
+func TestAListOfRunsThatHangsHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"list", "get"} {
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, listingPolicy)
+			storage := e.hangable()
+			left := &tidyRun{Integration: "other", State: tidyDone}
+			require.NoError(t, putTidyRun(t.Context(), e.storage, left))
+			e.issue("app", map[string]any{"ttl": "1m"})
+			e.advance(30 * time.Minute)
+			reached := make(chan struct{})
+			storage.on(nth(op, tidyPrefix, 1, false, reached))
+			promptly(t, "the tick", e.tick)
+			<-reached
+			promptly(t, "status", func() error { _, err := e.do(logical.ReadOperation, "status", nil); return err })
+			promptly(t, "tidy-status", func() error { _, err := e.do(logical.ReadOperation, "tidy-status", nil); return err })
+			promptly(t, "tidy", func() error { _, err := e.do(logical.UpdateOperation, "tidy", nil); return err })
+			require.Eventually(t, func() bool { return len(e.issuedUsers()) == 0 }, patience, 10*time.Millisecond, "the reaper works on")
+			promptly(t, "a reload", e.reload)
+		})
+	}
+}
+
+// answeredLate holds back what it has read from under the prefix.
+type answeredLate struct {
+	logical.Storage
+	prefix        string
+	read, release chan struct{}
+	once          sync.Once
+}
+
+func (s *answeredLate) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	entry, err := s.Storage.Get(ctx, key)
+	if matchesKey(s.prefix, key) {
+		s.once.Do(func() {
+			close(s.read)
+			<-s.release
+		})
+	}
+	return entry, err
+}
+
+// What is decided while the next process reads what was left is what is so. Break it
+// by leaving the look at decided out of tidies.again.
+func TestARunIsDecidedAboutWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	for name, decide := range map[string]struct {
+		path string
+		data map[string]any
+		then string
+	}{
+		"cancelled":   {"tidy-cancel", nil, "cancelled"},
+		"begun again": {"tidy", map[string]any{"safety_buffer": "5h"}, "done"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, listingPolicy)
+			e.b.reaper.done.Wait()
+			e.acct.AddUser(testPath, "lost", testPolicy)
+			e.advance(2 * time.Hour)
+			left := &tidyRun{Integration: defaultIntegration, State: tidyRunning, DryRun: false, Started: e.b.now()}
+			require.NoError(t, putTidyRun(t.Context(), e.storage, left))
+			late := &answeredLate{Storage: e.storage, prefix: tidyPrefix, read: make(chan struct{}), release: make(chan struct{})}
+			e.b.reaper.start(late)
+			<-late.read
+			e.must(logical.UpdateOperation, decide.path, decide.data)
+			require.Eventually(t, func() bool { return !e.b.tidies.busy(defaultIntegration) }, patience, time.Millisecond)
+			close(late.release)
+			e.idle()
+			require.Equal(t, decide.then, e.read("tidy-status")["state"])
+			require.Len(t, e.issuedUsers(), 1, "only the run of the process before was to delete")
+		})
+	}
 }

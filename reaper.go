@@ -141,9 +141,6 @@ func (r *reaper) pass(s logical.Storage) {
 	if err := r.list(s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err) // what is known to be due is worked off all the same
 	}
-	if err := r.b.tidies.resume(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
-		r.complainOfStorage(err)
-	}
 	r.b.pools.tend(s)
 	r.workOff(s)
 	r.mu.Lock()
@@ -151,6 +148,10 @@ func (r *reaper) pass(s logical.Storage) {
 		r.announceLearnt() // nothing was to be read, or it could not even be listed
 	}
 	r.mu.Unlock()
+	// These read by themselves, and nothing above waits for it.
+	if err := r.b.tidies.resume(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
+		r.complainOfStorage(err)
+	}
 	if err := r.b.rotations.pass(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err)
 	}

@@ -22,6 +22,13 @@ type tidies struct {
 	mu      sync.Mutex
 	running map[string]*tidying
 	resumed bool // runs that other processes left were looked for
+	// decided are the integrations whose run this process has begun or cancelled: what
+	// was read before of what an earlier process left is not so any more.
+	decided map[string]bool
+}
+
+func newTidies(b *backend) *tidies {
+	return &tidies{b: b, running: make(map[string]*tidying), decided: make(map[string]bool)}
 }
 
 // begin stores the run and starts it.
@@ -50,7 +57,7 @@ func (t *tidies) begin(ctx context.Context, s logical.Storage, run *tidyRun) err
 func (t *tidies) start(s logical.Storage, run *tidyRun) {
 	ctx, cancel := context.WithCancelCause(t.b.reaper.lifetime)
 	work := &tidying{b: t.b, run: *run, cancel: cancel}
-	t.running[run.Integration] = work
+	t.running[run.Integration], t.decided[run.Integration] = work, true
 	spawned := t.b.reaper.spawn(s, func(s logical.Storage) {
 		defer cancel(nil)
 		work.s = s
@@ -93,6 +100,7 @@ func (t *tidies) cancel(ctx context.Context, s logical.Storage, integration stri
 	if err := putTidyRun(ctx, s, run); err != nil {
 		return storageError{err}
 	}
+	t.decided[integration] = true
 	if work != nil {
 		work.cancel(errCancelled)
 	}
@@ -100,11 +108,13 @@ func (t *tidies) cancel(ctx context.Context, s logical.Storage, integration stri
 }
 
 // resume goes on with runs that a process before this one did not end. It
-// starts again from the beginning, which finds what is left.
+// starts again from the beginning, which finds what is left. Requests do not wait for
+// what it reads.
 func (t *tidies) resume(ctx context.Context, s logical.Storage) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.resumed {
+	resumed := t.resumed
+	t.mu.Unlock()
+	if resumed {
 		return nil
 	}
 	names, err := s.List(ctx, tidyPrefix)
@@ -120,27 +130,46 @@ func (t *tidies) resume(ctx context.Context, s logical.Storage) error {
 		if err != nil {
 			return err
 		}
-		if run == nil || run.State != tidyRunning || t.running[name] != nil {
+		if run == nil || run.State != tidyRunning {
 			continue
 		}
-		if t.b.now().Sub(run.Started) > tidyResumable {
-			if err := t.giveUp(ctx, s, run); err != nil {
-				return err
-			}
-			continue
+		if err := t.again(ctx, s, run); err != nil {
+			return err
 		}
-		// Records may be older than the run, from a snapshot: whom AWS made since, by
-		// its own clock, can have a live lease.
-		again := &tidyRun{Integration: name, State: tidyRunning, DryRun: run.DryRun, SafetyBuffer: max(run.SafetyBuffer, skewAllowance), Started: run.Started}
-		t.b.Logger().Info("a tidy that was cut off goes on", "integration", name, "started", timestamp(run.Started))
-		t.start(s, again) //nolint:contextcheck // the run outlives the pass
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.resumed = true
+	return nil
+}
+
+// again goes on with what an earlier process has left, as it was read, unless this one
+// has decided about it since, or it was cut off too long ago.
+func (t *tidies) again(ctx context.Context, s logical.Storage, left *tidyRun) error {
+	if t.b.now().Sub(left.Started) > tidyResumable {
+		return t.giveUp(ctx, s, left)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.decided[left.Integration] {
+		return nil
+	}
+	t.b.Logger().Info("a tidy that was cut off goes on", "integration", left.Integration, "started", timestamp(left.Started))
+	// Records may be older than the run, from a snapshot: whom AWS made since, by its
+	// own clock, can have a live lease.
+	run := &tidyRun{Integration: left.Integration, State: tidyRunning, DryRun: left.DryRun, SafetyBuffer: max(left.SafetyBuffer, skewAllowance), Started: left.Started}
+	t.start(s, run) //nolint:contextcheck // the run outlives the pass
 	return nil
 }
 
 // giveUp ends a run that was cut off too long ago.
 func (t *tidies) giveUp(ctx context.Context, s logical.Storage, run *tidyRun) error {
+	t.mu.Lock()
+	decided := t.decided[run.Integration]
+	t.mu.Unlock()
+	if decided {
+		return nil
+	}
 	run.State, run.Finished = tidyFailed, t.b.now()
 	run.Error = fmt.Sprintf("it was cut off, and is not gone on with more than %s after it was asked for: start it again if it is still wanted", tidyResumable)
 	if err := putTidyRun(ctx, s, run); err != nil {
@@ -174,6 +203,7 @@ func getTidyRun(ctx context.Context, s logical.Storage, integration string) (*ti
 	if err := entry.DecodeJSON(run); err != nil {
 		return nil, fmt.Errorf("%w: tidy of integration %q: %w", errDamaged, integration, err)
 	}
+	run.Integration = integration // the key tells
 	return run, nil
 }
 
