@@ -1,12 +1,17 @@
 package awsiam
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
 )
 
 // impatient has the background wait for storage no longer than a test can.
@@ -105,4 +110,99 @@ func TestAReadingThatHangsHoldsUpNoRequestForGood(t *testing.T) {
 	promptly(t, "the tick", e.tick)
 	<-reached
 	promptly(t, "a renewal", func() error { _, err := e.renew(l, time.Hour); return err })
+}
+
+// Writing down what came of some work ends with the backend, soon, if storage hangs.
+// Break it by leaving the lifetime out of backend.noting.
+func TestReloadWhileTheEndOfWorkIsWrittenDown(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		prefix string
+		n      int
+		began  func(e *env, l lease) // what is written down
+	}{
+		"a deletion that failed": {userPrefix, 2, func(e *env, l lease) {
+			e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500})
+			_ = e.revoke(l)
+		}},
+		"a tidy": {tidyPrefix, 2, func(e *env, _ lease) {
+			_, _ = e.do(logical.UpdateOperation, "tidy", nil)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, listingPolicy)
+			storage := e.hangable()
+			heard := &overheard{Storage: e.storage.Storage}
+			e.storage.Storage = heard
+			l := e.issue("app", nil)
+			reached := make(chan struct{})
+			storage.on(nth("put", test.prefix, test.n, false, reached))
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				test.began(e, l)
+			}()
+			<-reached
+			promptly(t, "a reload", e.reload)
+			<-ended
+			require.ErrorIs(t, heard.last(), context.Canceled, "rather than that its own time was over")
+		})
+	}
+}
+
+// overheard is what storage has said of writes.
+type overheard struct {
+	logical.Storage
+
+	mu     sync.Mutex
+	failed error
+}
+
+func (s *overheard) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	err := s.Storage.Put(ctx, entry)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.failed = err
+	}
+	return err
+}
+
+func (s *overheard) last() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// A deletion that ends with the backend has not failed: the next process knows that
+// one was cut off, and takes a user that it may have emptied for ours. Break it by
+// leaving the look at the lifetime out of backend.noteFailure.
+func TestADeletionThatIsCutOffHasNotFailed(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	l := e.issue("app", nil)
+	e.advance(10 * time.Minute)
+	reached, release := make(chan struct{}), make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Count: 1, Hook: func(awsfake.Call) {
+		close(reached)
+		<-release
+	}})
+	revoked := make(chan error, 1)
+	go func() { revoked <- e.revoke(l) }()
+	<-reached
+	promptly(t, "a reload", e.reload)
+	require.Error(t, <-revoked)
+	remove()
+	letGo()
+	u := e.records()[l.username()]
+	require.Equal(t, stateDeleting, u.State)
+	require.Zero(t, u.Attempts)
+	require.Empty(t, u.LastError)
+	require.Zero(t, u.FailedSince)
+	e.start()
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
 }

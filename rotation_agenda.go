@@ -162,7 +162,7 @@ func (b *backend) rotateOnSchedule(ctx context.Context, s logical.Storage, name 
 	if failure == nil || errors.Is(failure, errSuperseded) || b.reaper.lifetime.Err() != nil {
 		return nil
 	}
-	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	noting, cancel := b.noting(ctx)
 	defer cancel()
 	in, err := getIntegration(noting, s, name)
 	if err == nil && in != nil {

@@ -65,7 +65,7 @@ func (b *backend) concludeRotation(ctx context.Context, s logical.Storage, in *i
 	if failure != nil && b.reaper.lifetime.Err() != nil {
 		return failure // which says only that this process had to stop
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	ctx, cancel := b.noting(ctx)
 	defer cancel()
 	j := in.Rotation.Journal
 	forsaken := j.Forsaken != nil && failure != nil &&

@@ -160,7 +160,7 @@ func (b *backend) notCreated(ctx context.Context, s logical.Storage, in *integra
 		return errors.Join(failure, advice(fmt.Sprintf("AWS may have made a key all the same, which will be deleted after %s",
 			timestamp(in.Rotation.Journal.NotBefore))))
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	ctx, cancel := b.noting(ctx)
 	defer cancel()
 	_, err := b.changeRotation(ctx, s, in.Name, in.Rotation.Journal.ID, func(in *integration) error {
 		in.Rotation.Journal = rotationJournal{}

@@ -91,7 +91,7 @@ func (t *tidying) work(ctx context.Context) {
 	} else {
 		log.Info("tidy ended", "state", run.State)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	ctx, cancel := t.b.noting(ctx)
 	defer cancel()
 	if err := putTidyRun(ctx, t.s, &run); err != nil {
 		log.Error("the end of a tidy could not be stored: it is done again after a restart", "error", err)

@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// noteTimeout bounds the writing of a failure into the record.
+	// noteTimeout bounds the writing of what came of some work.
 	noteTimeout = 10 * time.Second
+	// partingTimeout is what is left of that once the backend has ended: a reload
+	// waits for it.
+	partingTimeout = 2 * time.Second
 	// The pause before the next attempt to delete a user is as long as deleting
 	// it has been failing, so that it doubles, and a user is gone soon after
 	// what was wrong is over. It is bounded by these: the second for what passes by
@@ -121,11 +124,26 @@ func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, conn *conn
 	return err
 }
 
+// noting is for writing down what came of work that may have used up all the time
+// there was.
+func (b *backend) noting(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	stop := context.AfterFunc(b.reaper.lifetime, func() { time.AfterFunc(partingTimeout, cancel) }) //nolint:contextcheck // two lifetimes meet here
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // noteFailure keeps in the record why the user could not be deleted and when
 // that is tried again. It returns the failure, and its own if it has one.
 func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRecord, failure error) error {
-	// The deletion may have used up all the time there was.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	if b.reaper.lifetime.Err() != nil {
+		// Which says only that this process had to stop: the next one finds an attempt
+		// that was cut off, and none that has failed.
+		return failure
+	}
+	ctx, cancel := b.noting(ctx)
 	defer cancel()
 	err := b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
 		if stored == nil {
