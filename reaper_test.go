@@ -284,7 +284,7 @@ func TestACreationThatWasGivenUpTooSoonLeavesNothing(t *testing.T) {
 	}()
 	<-making
 	e.advance(6 * time.Minute)
-	e.tick()
+	require.NoError(t, e.tick())
 	<-asking
 	var reads atomic.Int32 // of the creation, which finds itself given up
 	e.storage.on(func(op, key string) (bool, error) {

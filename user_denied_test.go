@@ -107,7 +107,8 @@ func TestTheDenialIsPutBackWhereNothingIsAnswered(t *testing.T) {
 				writes := 0
 				e.storage.on(func(op, key string) (bool, error) {
 					if op == "put" && strings.HasPrefix(key, userPrefix) {
-						if writes++; writes > 1 {
+						writes++
+						if writes > 1 {
 							return false, errors.New("storage fails")
 						}
 					}

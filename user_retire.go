@@ -128,7 +128,7 @@ func (b *backend) deleteInAWS(ctx context.Context, s logical.Storage, conn *conn
 // there was.
 func (b *backend) noting(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
-	stop := context.AfterFunc(b.reaper.lifetime, func() { time.AfterFunc(partingTimeout, cancel) }) //nolint:contextcheck // two lifetimes meet here
+	stop := context.AfterFunc(b.reaper.lifetime, func() { time.AfterFunc(partingTimeout, cancel) })
 	return ctx, func() {
 		stop()
 		cancel()
