@@ -88,7 +88,7 @@ func TestPrivateCA(t *testing.T) {
 
 	e.write("config/a", e.behindCA(server, "A comment.\n"+ca.pem+other.pem))
 	require.Equal(t, "A comment.\n"+ca.pem+other.pem, e.read("config/a")["ca_pem"], "it is no secret")
-	e.write("roles/a", map[string]any{"integration": "a", "policy_document": testPolicy, "propagation_timeout": "5s"})
+	e.write("roles/a", map[string]any{"integration": "a", "policy_document": testPolicy, "propagation_timeout": "45s"})
 	issued := e.must(logical.ReadOperation, "creds/a", nil)
 	require.Empty(t, issued.Warnings, "the new key is proved by way of the same CA")
 	require.NoError(t, e.revoke(newLease(t, issued)))
