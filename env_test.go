@@ -309,7 +309,11 @@ func (s *faultyStorage) on(before func(op, key string) (bool, error)) {
 	s.before = before
 }
 
-func (s *faultyStorage) check(op, key string) (bool, error) {
+// check also says what storage across the plugin protocol does of a context that is over.
+func (s *faultyStorage) check(ctx context.Context, op, key string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	s.mu.Lock()
 	before := s.before
 	s.mu.Unlock()
@@ -320,7 +324,7 @@ func (s *faultyStorage) check(op, key string) (bool, error) {
 }
 
 func (s *faultyStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if _, err := s.check("get", key); err != nil {
+	if _, err := s.check(ctx, "get", key); err != nil {
 		return nil, err
 	}
 	entry, err := s.Storage.Get(ctx, key)
@@ -334,14 +338,14 @@ func (s *faultyStorage) Get(ctx context.Context, key string) (*logical.StorageEn
 const rotten = "rotten"
 
 func (s *faultyStorage) List(ctx context.Context, prefix string) ([]string, error) {
-	if _, err := s.check("list", prefix); err != nil {
+	if _, err := s.check(ctx, "list", prefix); err != nil {
 		return nil, err
 	}
 	return s.Storage.List(ctx, prefix)
 }
 
 func (s *faultyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	perform, fault := s.check("put", entry.Key)
+	perform, fault := s.check(ctx, "put", entry.Key)
 	if !perform {
 		return fault
 	}
@@ -352,7 +356,7 @@ func (s *faultyStorage) Put(ctx context.Context, entry *logical.StorageEntry) er
 }
 
 func (s *faultyStorage) Delete(ctx context.Context, key string) error {
-	perform, fault := s.check("delete", key)
+	perform, fault := s.check(ctx, "delete", key)
 	if !perform {
 		return fault
 	}

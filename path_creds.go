@@ -331,8 +331,11 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 
 // undoAlone is undoUser while no other deletion of the user is under way.
 func (b *backend) undoAlone(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, outOfTime bool) error {
-	// Written again, because a creation that was given up may have no record any more.
-	err := b.storeUser(ctx, s, u)
+	// Written again, because a creation that was given up may have no record any more:
+	// also where the backend has just ended, and leaves the user to the next process.
+	noting, cancel := b.noting(ctx)
+	defer cancel()
+	err := b.storeUser(noting, s, u)
 	if err == nil && outOfTime {
 		return nil // AWS does not answer and the caller has waited long enough: the reaper's next pass
 	}

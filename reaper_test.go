@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"context"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -299,4 +300,39 @@ func TestACreationThatWasGivenUpTooSoonLeavesNothing(t *testing.T) {
 	require.ErrorContains(t, <-issued, "given up")
 	e.finish()
 	e.requireNothingLeft()
+}
+
+// Nor where the backend ends before it is undone: the next process finds a record.
+// Break it by storing the record in undoAlone with the context that ends with the backend.
+func TestACreationThatWasGivenUpTooSoonAndAReload(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, widePolicy)
+	e.aws.Inject(awsfake.Fault{Action: "CreateUser", Count: 1, Hook: func(awsfake.Call) {
+		e.advance(6 * time.Minute)
+		e.reap()
+	}})
+	e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Count: 1, Hook: func(awsfake.Call) {
+		e.b.Cleanup(t.Context())
+		e.storage.Storage = slowWrites{e.storage.Storage}
+	}})
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.ErrorContains(t, err, "given up")
+	require.Len(t, e.issuedUsers(), 1)
+	require.Len(t, e.records(), 1)
+	e.start()
+	e.finish()
+	e.requireNothingLeft()
+}
+
+// slowWrites is storage whose writes take long enough to meet the end of a context
+// that is about to end.
+type slowWrites struct{ logical.Storage }
+
+func (s slowWrites) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(200 * time.Millisecond):
+		return s.Storage.Put(ctx, entry)
+	}
 }
