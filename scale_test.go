@@ -25,7 +25,9 @@ import (
 const (
 	manyUsers    = 20_000 // AWS's quota is 5,000 for an account
 	manyAccounts = 4
-	patience     = 20 * time.Second // for what has to happen at all, on a loaded machine
+	// patience is for what has to happen at all, on a loaded machine, and shorter than
+	// storageTimeout, which would end what is held up.
+	patience = 20 * time.Second
 )
 
 // promptly fails the test if the work does not end, or ends with an error.
