@@ -165,7 +165,7 @@ func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issu
 func (b *backend) completeFromLease(ctx context.Context, s logical.Storage, user issuedUser) (meant bool, err error) {
 	err = b.changeUser(ctx, s, user.Username, func(u *userRecord) (bool, error) {
 		switch {
-		case u == nil:
+		case u == nil || u.State == stateCreating: // another's, whose key is yet to come
 			return false, nil
 		case u.AccessKeyID != "":
 			meant = u.AccessKeyID == user.AccessKeyID

@@ -214,4 +214,11 @@ func TestALeaseIsNotTakenForThatOfALaterUser(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 	require.Equal(t, later.UserID, e.records()[l.username()].UserID)
 	require.Len(t, e.issuedUsers(), 1)
+
+	making := e.records()[l.username()]
+	making.UserID, making.State, making.Created = "", stateCreating, e.b.now()
+	require.NoError(t, e.b.storeUser(t.Context(), e.storage, making))
+	require.NoError(t, e.revoke(l))
+	require.Equal(t, stateCreating, e.records()[l.username()].State, "nor for that of one that is being made")
+	require.Len(t, e.issuedUsers(), 1)
 }
