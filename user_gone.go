@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -59,6 +60,7 @@ func (d *deletion) follow(ctx context.Context) error {
 	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
 	if err == nil {
 		d.tellsKeys.Store(true)
+		d.user.DoubtedSince = time.Time{} // the user is there, whatever it is called
 	}
 	switch {
 	case hasCode(err, codeAccessDenied) && d.tellsKeys.Load():

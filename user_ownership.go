@@ -114,8 +114,8 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 // inDoubt has what may pass be seen in two attempts, far enough apart, before it is
 // believed: in the second from ends on.
 func (d *deletion) inDoubt() (ends time.Time, doubted bool) {
-	if d.user.DoubtedSince.IsZero() {
-		d.user.DoubtedSince = d.now()
+	if now := d.now(); d.user.DoubtedSince.IsZero() || d.user.DoubtedSince.After(now) {
+		d.user.DoubtedSince = now
 	}
 	ends = d.user.doubtEnds()
 	return ends, d.now().Before(ends)

@@ -189,3 +189,39 @@ func TestAPassingDenialOfTheKeysOwnerHidesNoRenamedUser(t *testing.T) {
 	require.NoError(t, e.revoke(gone))
 	e.requireNothingLeft()
 }
+
+// A doubt is over when AWS has answered: what is denied later is in doubt anew. Break it
+// by keeping DoubtedSince in deletion.follow.
+func TestADoubtThatWasSettledIsNotBelievedLater(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, strings.ReplaceAll(byKey, "user/vault/*", "*"))
+	first, l := e.issue("app", nil), e.issue("app", nil)
+	e.advance(time.Hour)
+	rename := func(from, to string) {
+		_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: &from, NewUserName: &to})
+		require.NoError(t, err)
+	}
+	rename(first.username(), "renamed-first")
+	require.NoError(t, e.revoke(first)) // its key tells
+	rename(l.username(), "renamed-1")
+	denied := awsfake.Fault{Action: "GetAccessKeyLastUsed", Status: 403, Code: codeAccessDenied}
+	remove := e.aws.Inject(denied)
+	require.Error(t, e.revoke(l))
+	remove()
+	var healers []func()
+	for _, action := range []string{"DeleteUser", "DeleteAccessKey"} {
+		healers = append(healers, e.aws.Inject(awsfake.Fault{Action: action, User: "renamed-1", Status: 500}))
+	}
+	e.advance(10 * time.Minute)
+	require.Error(t, e.revoke(l))
+	for _, heal := range healers {
+		heal()
+	}
+	rename("renamed-1", "renamed-2")
+	remove = e.aws.Inject(denied)
+	require.Error(t, e.revoke(l))
+	remove()
+	e.finish()
+	_, found := e.acct.User("renamed-2")
+	require.False(t, found)
+}
