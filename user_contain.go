@@ -14,7 +14,7 @@ const (
 	// denyEverything is the policy of a user that should be gone.
 	denyEverything = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`
 	// containTimeout bounds putting it there, when the time of the deletion may
-	// be over.
+	// be over; partingTimeout does where the backend has ended.
 	containTimeout = 5 * time.Second
 )
 
@@ -32,7 +32,11 @@ func (d *deletion) empty(ctx context.Context) error {
 // contain has a user denied everything that is there but could not be deleted,
 // and returns why it could not.
 func (d *deletion) contain(ctx context.Context, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), containTimeout)
+	timeout := containTimeout
+	if errors.Is(ctx.Err(), context.Canceled) {
+		timeout = partingTimeout // the backend has ended
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	return errors.Join(cause, d.deny(ctx))
 }
@@ -53,7 +57,7 @@ func (d *deletion) deny(ctx context.Context) error {
 	if !d.user.Proven && !d.proven.Load() {
 		return nil
 	}
-	d.user.Contained = true
+	d.bare, d.user.Contained = false, true
 	if d.user.PolicyName == "" {
 		d.user.State, d.user.PolicyName = stateDeleting, d.user.Username
 		if err := d.keep(ctx); err != nil {

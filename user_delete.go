@@ -47,6 +47,9 @@ type deletion struct {
 	granted bool
 	// lost is set once a DeleteUser may have had its effect unseen.
 	lost bool
+	// bare is set once AWS has removed the inline policy, in this attempt, so that it is
+	// certain that the user is ours, and nothing has denied it anything since.
+	bare bool
 	// proven is set once AWS has removed, or shown, something that only our user has.
 	proven atomic.Bool
 }
@@ -80,6 +83,9 @@ func (d *deletion) run(ctx context.Context) error {
 	if errors.Is(err, errGone) {
 		return nil
 	}
+	if err != nil && d.bare && d.wasDenied() {
+		return d.contain(ctx, err)
+	}
 	return err
 }
 
@@ -88,13 +94,13 @@ func (d *deletion) delete(ctx context.Context) error {
 		return err
 	}
 	err := d.deleteUser(ctx)
-	conflict := hasCode(err, codeDeleteConflict)
-	if conflict {
+	if hasCode(err, codeDeleteConflict) {
 		if err := d.keepProof(ctx); err != nil {
 			return d.contain(ctx, err)
 		}
 		// Before what others hung on the user is looked at, which may take long.
 		denial := d.deny(ctx)
+		d.bare = true // the denial goes last
 		// What could not be removed before says in AWS's words what is not allowed.
 		d.blocked = errors.Join(d.blocked, d.empty(ctx), denial)
 		err = d.deleteUser(ctx)
@@ -109,7 +115,7 @@ func (d *deletion) delete(ctx context.Context) error {
 	case hasCode(err, codeDeleteConflict):
 		err = fmt.Errorf("user %q cannot be deleted: %w", d.name, err)
 	}
-	if noAnswer(ctx, err) && !conflict && !d.wasDenied() {
+	if noAnswer(ctx, err) {
 		return errors.Join(err, d.blocked) // nothing says that it cannot be deleted
 	}
 	return d.contain(ctx, errors.Join(err, d.blocked))
@@ -205,6 +211,9 @@ func (d *deletion) removePolicy(ctx context.Context) error {
 		return nil
 	}
 	_, err := d.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: &d.name, PolicyName: &d.user.PolicyName})
+	if err == nil {
+		d.bare = true
+	}
 	return d.proves(err)
 }
 

@@ -2,6 +2,7 @@ package awsiam
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -70,15 +71,17 @@ func TestTheDenialOfAnAdoptedUserIsPutBack(t *testing.T) {
 // or since an attempt before. Break each by leaving its half out of deletion.wasDenied;
 // the last by returning in deletion.delete where keepProof fails.
 func TestTheDenialIsPutBackWhereNothingIsAnswered(t *testing.T) {
-	throttled := awsfake.Fault{Status: 400, Code: "Throttling"}
 	for name, c := range map[string]struct {
-		contained bool // by an attempt before
-		actions   []string
-		storage   bool // fails
+		contained bool     // by an attempt before
+		refused   []string // actions, and the answer unless they are throttled
+		storage   bool     // fails
 	}{
 		"since the deadline":                       {false, []string{"DeleteUser"}, false},
 		"since the deadline, and the key is there": {false, []string{"DeleteAccessKey", "DeleteUser"}, false},
 		"since an attempt before":                  {true, []string{"DeleteUser"}, false},
+		"it is not said whether it exists":         {true, []string{"DeleteUser 403 AccessDenied", "ListAccessKeys 500 ServiceFailure"}, false},
+		"nor can that be asked":                    {true, []string{"DeleteUser 403 AccessDenied", "ListAccessKeys 403 AccessDenied", "CreateUser 403 AccessDenied"}, false},
+		"AWS contradicts itself":                   {true, []string{"DeleteUser 404 NoSuchEntity"}, false},
 		"storage fails":                            {false, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,9 +101,10 @@ func TestTheDenialIsPutBackWhereNothingIsAnswered(t *testing.T) {
 			}
 			require.False(t, e.mayAssume(session))
 
-			for _, action := range c.actions {
-				fault := throttled
-				fault.Action = action
+			for _, refused := range c.refused {
+				fault := awsfake.Fault{Status: 400, Code: "Throttling"}
+				_, err := fmt.Sscan(refused+" 400 Throttling", &fault.Action, &fault.Status, &fault.Code)
+				require.NoError(t, err)
 				e.aws.Inject(fault)
 			}
 			if c.storage {
@@ -117,7 +121,7 @@ func TestTheDenialIsPutBackWhereNothingIsAnswered(t *testing.T) {
 			}
 			require.Error(t, e.revoke(l))
 			require.False(t, e.mayAssume(session))
-			if slices.Contains(c.actions, "DeleteAccessKey") {
+			if slices.Contains(c.refused, "DeleteAccessKey") {
 				require.False(t, e.mayAssume(l.key()))
 			}
 		})

@@ -42,3 +42,24 @@ func TestDeletionWithoutATurn(t *testing.T) {
 	require.ErrorAs(t, err, &busy)
 	require.True(t, retryable(err))
 }
+
+// denied is an IAM that notes by when a denial has to be there.
+type denied struct {
+	iamAPI
+	by time.Time
+}
+
+func (d *denied) PutUserPolicy(ctx context.Context, _ *iam.PutUserPolicyInput, _ ...func(*iam.Options)) (*iam.PutUserPolicyOutput, error) {
+	d.by, _ = ctx.Deadline()
+	return nil, nil
+}
+
+// TestADenialDoesNotHoldUpAReload. Break it by giving it containTimeout in any case.
+func TestADenialDoesNotHoldUpAReload(t *testing.T) {
+	aws := new(denied)
+	d := &deletion{iam: aws, user: &userRecord{issuedUser: issuedUser{Username: "u", PolicyName: "u"}, Proven: true}}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	require.Error(t, d.contain(ended, context.Canceled))
+	require.False(t, aws.by.After(time.Now().Add(partingTimeout)))
+}
