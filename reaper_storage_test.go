@@ -174,35 +174,3 @@ func (s *overheard) last() error {
 	defer s.mu.Unlock()
 	return s.failed
 }
-
-// A deletion that ends with the backend has not failed: the next process knows that
-// one was cut off, and takes a user that it may have emptied for ours. Break it by
-// leaving the look at the lifetime out of backend.noteFailure.
-func TestADeletionThatIsCutOffHasNotFailed(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, corePolicy)
-	l := e.issue("app", nil)
-	e.advance(10 * time.Minute)
-	reached, release := make(chan struct{}), make(chan struct{})
-	letGo := sync.OnceFunc(func() { close(release) })
-	t.Cleanup(letGo)
-	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Count: 1, Hook: func(awsfake.Call) {
-		close(reached)
-		<-release
-	}})
-	revoked := make(chan error, 1)
-	go func() { revoked <- e.revoke(l) }()
-	<-reached
-	promptly(t, "a reload", e.reload)
-	require.Error(t, <-revoked)
-	remove()
-	letGo()
-	u := e.records()[l.username()]
-	require.Equal(t, stateDeleting, u.State)
-	require.Zero(t, u.Attempts)
-	require.Empty(t, u.LastError)
-	require.Zero(t, u.FailedSince)
-	e.start()
-	require.NoError(t, e.revoke(l))
-	e.requireNothingLeft()
-}

@@ -138,11 +138,8 @@ func (b *backend) noting(ctx context.Context) (context.Context, context.CancelFu
 // noteFailure keeps in the record why the user could not be deleted and when
 // that is tried again. It returns the failure, and its own if it has one.
 func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRecord, failure error) error {
-	if b.reaper.lifetime.Err() != nil {
-		// Which says only that this process had to stop: the next one finds an attempt
-		// that was cut off, and none that has failed.
-		return failure
-	}
+	// Also that the backend has ended: the next process must not take an attempt that
+	// was stopped, and may have met a stranger, for one that has emptied our user.
 	ctx, cancel := b.noting(ctx)
 	defer cancel()
 	err := b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {

@@ -253,3 +253,26 @@ func TestACreationThatWasCutOffGoesInFiveMinutes(t *testing.T) {
 	e.reap()
 	e.requireNothingLeft()
 }
+
+// A deletion that a reload stops may have met a stranger: it is none that a process died
+// in. Break it by noting no failure in noteFailure once the backend has ended.
+func TestADeletionThatAReloadStopsSparesAStranger(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, widePolicy)
+	l, unchanged := e.replaced()
+	reached, release := make(chan struct{}), make(chan struct{})
+	e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Count: 1, Hook: func(awsfake.Call) { close(reached); <-release }})
+	revoked := make(chan error, 1)
+	go func() { revoked <- e.revoke(l) }()
+	<-reached
+	e.b.Cleanup(t.Context())
+	close(release)
+	require.Error(t, <-revoked)
+	e.start()
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: codeAccessDenied, Count: 2})
+	for range 5 {
+		e.advance(time.Minute)
+		e.reap()
+	}
+	unchanged()
+}
