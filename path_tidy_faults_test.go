@@ -285,3 +285,17 @@ func TestARunIsDecidedAboutWhileItIsRead(t *testing.T) {
 		})
 	}
 }
+
+// A run that was asked for by a clock that was ahead spares the young all the same.
+// Break it by leaving Started as it is in tidies.again.
+func TestATidyAskedForByAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, listingPolicy)
+	e.acct.AddUser(testPath, "lost", testPolicy)
+	run := &tidyRun{Integration: defaultIntegration, State: tidyRunning, SafetyBuffer: time.Hour, Started: e.b.now().Add(6 * time.Hour)}
+	require.NoError(t, putTidyRun(t.Context(), e.storage, run))
+	e.start()
+	e.reap()
+	require.Equal(t, 1, e.read("tidy-status")["users_young"])
+	require.Len(t, e.issuedUsers(), 1)
+}

@@ -236,6 +236,7 @@ func TestTidyCancelled(t *testing.T) {
 	e := newEnv(t, listingPolicy)
 	e.refused(logical.UpdateOperation, "tidy-cancel", nil, "no tidy is running")
 	release := e.held()
+	e.damage(tidyPrefix+defaultIntegration, rotten) // a run under way is known without
 	e.must(logical.UpdateOperation, "tidy-cancel", nil)
 	release()
 	e.b.reaper.done.Wait()

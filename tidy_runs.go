@@ -84,14 +84,16 @@ func (t *tidies) busy(integration string) bool {
 func (t *tidies) cancel(ctx context.Context, s logical.Storage, integration string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	run, err := getTidyRun(ctx, s, integration)
-	if err != nil {
-		return err
-	}
+	var run *tidyRun
 	work := t.running[integration]
 	if work != nil {
 		now := work.snapshot()
 		run = &now
+	} else {
+		var err error
+		if run, err = getTidyRun(ctx, s, integration); err != nil {
+			return err
+		}
 	}
 	if run == nil || run.State != tidyRunning {
 		return refuse("integration %q: no tidy is running", integration)
@@ -158,6 +160,9 @@ func (t *tidies) again(ctx context.Context, s logical.Storage, left *tidyRun) er
 	// Records may be older than the run, from a snapshot: whom AWS made since, by its
 	// own clock, can have a live lease.
 	run := &tidyRun{Integration: left.Integration, State: tidyRunning, DryRun: left.DryRun, SafetyBuffer: max(left.SafetyBuffer, skewAllowance), Started: left.Started}
+	if now := t.b.now(); run.Started.After(now) {
+		run.Started = now // it was asked for by a clock that was ahead
+	}
 	t.start(s, run) //nolint:contextcheck // the run outlives the pass
 	return nil
 }
