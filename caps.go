@@ -107,7 +107,7 @@ func (r *reaper) admit(u *userRecord, c caps) error {
 		err = r.room(c)
 	}
 	if err == nil {
-		r.expect(u, u.due())
+		r.expect(u, u.due(r.b.now()))
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -49,7 +50,7 @@ func (b *backend) userDelete(ctx context.Context, req *logical.Request, d *frame
 // record again before it is given up (activateUser): it would hand out a user that
 // is deleted, with a record that says it is alive.
 func (b *backend) retireNow(ctx context.Context, s logical.Storage, username string) error {
-	finished := func(u *userRecord) bool { return u.State != stateCreating || !b.now().Before(u.due()) }
+	finished := func(u *userRecord) bool { return u.State != stateCreating || u.isDue(b.now()) }
 	err := b.retireIf(ctx, s, username, ending{operation: eventCredsDelete}, finished)
 	if !errors.Is(err, errSpared) {
 		return err
@@ -63,9 +64,9 @@ func (b *backend) retireNow(ctx context.Context, s logical.Storage, username str
 	case finished(u):
 		return b.retireIf(ctx, s, username, ending{operation: eventCredsDelete}, finished)
 	}
-	return beingMade(u)
+	return beingMade(u, b.now())
 }
 
-func beingMade(u *userRecord) error {
-	return refuse("user %q is still being made: delete it when it is active, or from %s on, when its creation is given up", u.Username, timestamp(u.due()))
+func beingMade(u *userRecord, now time.Time) error {
+	return refuse("user %q is still being made: delete it when it is active, or from %s on, when its creation is given up", u.Username, timestamp(u.due(now)))
 }

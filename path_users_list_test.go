@@ -200,7 +200,7 @@ func TestAReadingDoesNotChangeWhatIsInDoubt(t *testing.T) {
 	taken := *waiting
 	taken.State, taken.Ahead = stateCreating, &madeAhead{Taken: time.Now()}
 	for name, doubtful := range map[string]func(){
-		"under way": func() { r.mu.Lock(); r.expect(&taken, taken.due()); r.mu.Unlock() },
+		"under way": func() { r.mu.Lock(); r.expect(&taken, taken.due(r.b.now())); r.mu.Unlock() },
 		"failed":    func() { r.failed(&taken) },
 	} {
 		doubtful()

@@ -56,6 +56,7 @@ type reaper struct {
 	// records of which only the names were known, or to the attempt.
 	learnt  chan struct{}
 	passing bool
+	passed  time.Time // when the last pass began
 	stopped bool
 	// reported is when the log last had a failure of storage, by its cause.
 	reported map[string]time.Time
@@ -138,6 +139,7 @@ func (r *reaper) stop() {
 // still busy with what an earlier pass found.
 func (r *reaper) pass(s logical.Storage) {
 	s = r.limited(s)
+	r.mindClock()
 	if err := r.list(s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err) // what is known to be due is worked off all the same
 	}
@@ -154,6 +156,19 @@ func (r *reaper) pass(s logical.Storage) {
 	}
 	if err := r.b.rotations.pass(r.lifetime, s); err != nil && r.lifetime.Err() == nil {
 		r.complainOfStorage(err)
+	}
+}
+
+// mindClock has all records looked at again where the clock was set back: what was to
+// happen in a minute by it would happen hours later.
+func (r *reaper) mindClock() {
+	now := r.b.now()
+	r.mu.Lock()
+	back := now.Before(r.passed)
+	r.passed = now
+	r.mu.Unlock()
+	if back {
+		r.doubtAll(true)
 	}
 }
 
@@ -272,7 +287,7 @@ func (r *reaper) reap(ctx context.Context, s logical.Storage, username string) {
 		switch {
 		case u == nil:
 			return false, nil
-		case b.now().Before(u.due()) && !b.overwritten(u):
+		case !u.isDue(b.now()) && !b.overwritten(u):
 			r.wrote(u) // or somebody else did
 			return false, nil
 		}

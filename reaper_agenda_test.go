@@ -256,7 +256,7 @@ func (m *agendaModel) check() {
 		case a.group.kind == kind{} || unreadable(err):
 			require.False(m.t, a.at.After(now.Add(unreadablePause)), "%s %v", name, did)
 		default:
-			due := u.due()
+			due := u.due(now)
 			if soon := now.Add(minRetryPause); due.Before(soon) {
 				due = soon
 			}

@@ -2,6 +2,8 @@ package awsiam
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -334,5 +336,36 @@ func (s slowWrites) Put(ctx context.Context, entry *logical.StorageEntry) error 
 		return ctx.Err()
 	case <-time.After(200 * time.Millisecond):
 		return s.Storage.Put(ctx, entry)
+	}
+}
+
+// A clock that was ahead and is set right puts nothing off. Break it by leaving
+// mindClock out of reaper.pass, or, for what the next process reads, what lies far
+// ahead out of userRecord.due.
+func TestAClockThatIsSetBackPutsNothingOff(t *testing.T) {
+	for name, restart := range map[string]bool{"in this process": false, "in the next one": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			l := e.issue("app", map[string]any{"ttl": "20h"})
+			bystander := e.issue("app", map[string]any{"ttl": "20h"})
+			e.advance(10 * time.Minute)
+			e.clock.advance(6 * time.Hour)
+			heal := e.aws.Inject(awsfake.Fault{Service: "iam", LostBefore: true})
+			require.Error(t, e.revoke(l))
+			heal()
+			e.reap()
+			e.clock.advance(-6 * time.Hour)
+			if restart {
+				e.start()
+			}
+			for range 3 {
+				e.reap()
+				e.advance(time.Minute)
+			}
+			require.Equal(t, []string{bystander.username()}, slices.Collect(maps.Keys(e.records())))
+			_, err := e.renew(bystander, time.Hour)
+			require.NoError(t, err)
+		})
 	}
 }

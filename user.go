@@ -109,17 +109,26 @@ type userRecord struct {
 	RecreatedAt time.Time `json:"recreated_at,omitzero"`
 }
 
-// due is when the reaper has to look at the user.
-func (u *userRecord) due() time.Time {
+// due is when the reaper has to look at the user. What lies further ahead than
+// anything that is put off for a while was written by a clock that was ahead, and has
+// been set right since: it is due now.
+func (u *userRecord) due(now time.Time) time.Time {
+	var at time.Time
 	switch u.State {
 	case stateCreating:
-		return u.begun().Add(settlingTime)
+		at = u.begun().Add(settlingTime)
 	case stateDeleting:
-		return u.NextAttempt
+		at = u.NextAttempt
 	default:
 		return u.Expires
 	}
+	if at.After(now.Add(maxRefusedPause + settlingTime)) {
+		return now
+	}
+	return at
 }
+
+func (u *userRecord) isDue(now time.Time) bool { return !now.Before(u.due(now)) }
 
 // begun is when the work began that made or makes the user what it is to be.
 func (u *userRecord) begun() time.Time {
@@ -255,8 +264,11 @@ func (b *backend) putUser(ctx context.Context, s logical.Storage, u *userRecord)
 		return storageError{fmt.Errorf("writing the record of user %q: %w", u.Username, err)}
 	}
 	b.reaper.wrote(u)
-	if u.State == stateDeleting {
+	switch u.State {
+	case stateDeleting:
 		b.condemned.Store(u.Username, nil)
+	case stateCreating: // a user of its own, whoever had the name before
+		b.condemned.Delete(u.Username)
 	}
 	return nil
 }

@@ -31,8 +31,8 @@ func (b *backend) replaceDamaged(ctx context.Context, s logical.Storage, usernam
 		return nil // its lease was revoked meanwhile
 	}
 	legible := salvage(username, entry.Value)
-	if legible.State == stateCreating && b.now().Before(legible.due()) {
-		return beingMade(legible)
+	if legible.State == stateCreating && !legible.isDue(b.now()) {
+		return beingMade(legible, b.now())
 	}
 	user := legible.issuedUser
 	if user.Integration, err = b.integrationOf(ctx, s, user, integrationName); err != nil {

@@ -31,7 +31,7 @@ func (r *reaper) wrote(u *userRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.agenda.readings, u.Username)
-	r.agenda.enter(u, u.due()).doubtful = false
+	r.agenda.enter(u, u.due(r.b.now())).doubtful = false
 }
 
 // failed takes in what was to be written. Nobody knows which record is there, so that
@@ -133,7 +133,7 @@ func (r *reaper) endReading(username string, this *reading, u *userRecord, err e
 	case known && a.group.kind == kindOf(u):
 		g.enter(u, a.at).doubtful = false // work on it may be under way
 	default:
-		g.enter(u, u.due()).doubtful = false
+		g.enter(u, u.due(r.b.now())).doubtful = false
 	}
 }
 
