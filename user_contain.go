@@ -42,8 +42,8 @@ func (d *deletion) contain(ctx context.Context, cause error) error {
 }
 
 // wasDenied says whether the policy that this attempt has removed denied what others
-// may have hung on the user: by an attempt before, or since the deadline, which is
-// AWS's clock's and may have come a little earlier than by Vault's..
+// may have hung on the user: by an attempt before, or since the deadline, which may
+// have come a little earlier by AWS's clock than by Vault's.
 func (d *deletion) wasDenied() bool {
 	deadline := d.user.Deadline
 	return d.user.Contained || !deadline.IsZero() && !d.now().Before(deadline.Add(-clockAllowance))
