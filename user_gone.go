@@ -43,6 +43,9 @@ func (d *deletion) gone(ctx context.Context) error {
 		return errGone
 	}
 	d.name, d.user.RenamedTo = d.user.Username, ""
+	// What was shown of the user of the other name says nothing of who bears this one.
+	d.proven.Store(false)
+	d.user.Proven, d.bare, d.lost = false, false, false
 	if err := d.keep(ctx); err != nil {
 		return err
 	}
@@ -87,11 +90,23 @@ func (d *deletion) follow(ctx context.Context) error {
 // far as that is allowed: of one that was renamed after its key was deleted nothing
 // else tells. It returns nil if the user does not turn up.
 func (d *deletion) search(ctx context.Context) error {
-	if d.user.UserID == "" {
-		return nil
+	switch found, err := d.find(ctx); {
+	case err != nil || found == "":
+		return err
+	case found == d.name:
+		return fmt.Errorf("%w: AWS does not know user %q, but lists it", errUnsettled, d.name)
+	default:
+		return d.moved(ctx, found)
 	}
-	var found string
-	err := eachUserOfAccount(ctx, d.iam, func(user types.User) error {
+}
+
+// find returns what the user is called, by its id; empty if there is none, or that is
+// not to be told.
+func (d *deletion) find(ctx context.Context) (found string, err error) {
+	if d.user.UserID == "" {
+		return "", nil
+	}
+	err = eachUserOfAccount(ctx, d.iam, func(user types.User) error {
 		if aws.ToString(user.UserId) == d.user.UserID {
 			found = aws.ToString(user.UserName)
 		}
@@ -102,15 +117,11 @@ func (d *deletion) search(ctx context.Context) error {
 	}
 	switch {
 	case hasCode(err, codeAccessDenied) && d.listsUsers.Load():
-		return fmt.Errorf("AWS does not know user %q, and denies iam:ListUsers, which it has answered before in this integration: that should pass: %w", d.name, err)
+		return "", fmt.Errorf("AWS denies iam:ListUsers, which would tell what user %q is called now, and which it has answered before in this integration: that should pass: %w", d.name, err)
 	case err != nil:
-		return ignore(err, codeAccessDenied)
-	case found == "":
-		return nil
-	case found == d.name:
-		return fmt.Errorf("%w: AWS does not know user %q, but lists it", errUnsettled, d.name)
+		return "", ignore(err, codeAccessDenied)
 	}
-	return d.moved(ctx, found)
+	return found, nil
 }
 
 // moved has the deletion go on under the name that somebody has given the user.

@@ -97,7 +97,11 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 	case d.seesUsers.Load():
 		return fmt.Errorf("AWS denies iam:GetUser on user %q, which is there, although it has answered it before in this integration: "+
 			"that should pass. If the permission was taken away, or does not cover this user, grant it", d.name)
-	case len(strange) > 0:
+	}
+	if ours, err := d.whereabouts(ctx); ours || err != nil {
+		return err
+	}
+	if len(strange) > 0 {
 		return refuse("user %q has access key(s) %s that the engine did not make, and nothing that it made: it may be somebody else's. "+
 			"Grant iam:GetUser on it, so that its id can be compared with %q", d.user.Username, some(strange), d.user.UserID)
 	}
@@ -109,6 +113,24 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 			"Granting iam:GetUser on it, which is denied, settles it at once", errUnsettled, d.user.Username, timestamp(ends))
 	}
 	return nil
+}
+
+// whereabouts asks what our user is called now, as far as that is allowed: somebody
+// may have renamed it, and somebody else have taken its name. It returns true if it
+// is called as it is on record.
+func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
+	if err := d.follow(ctx); err != nil {
+		return false, err
+	}
+	called, err := d.find(ctx)
+	switch {
+	case err != nil || called == "":
+		return false, err
+	case called != d.name:
+		return false, d.moved(ctx, called)
+	}
+	d.proven.Store(true)
+	return true, nil
 }
 
 // inDoubt has what may pass be seen in two attempts, far enough apart, before it is

@@ -225,3 +225,72 @@ func TestADoubtThatWasSettledIsNotBelievedLater(t *testing.T) {
 	_, found := e.acct.User("renamed-2")
 	require.False(t, found)
 }
+
+// What an attempt has shown of the renamed user says nothing of the stranger who has its
+// name, in that attempt or a later one. Break it by keeping proven, or Proven, in
+// deletion.gone.
+func TestAStrangerWithTheNameOfARenamedUser(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy string
+		fault  awsfake.Fault // of the second attempt
+		byHand bool          // the renamed user is deleted before it
+	}{
+		"its deletion's answer is lost": {widePolicy, awsfake.Fault{Action: "DeleteUser", User: "renamed", Count: 1, Lost: true}, false},
+		"likewise, by its key":          {byKey, awsfake.Fault{Action: "DeleteUser", User: "renamed", Count: 1, Lost: true}, false},
+		"it is deleted by hand":         {byKey, awsfake.Fault{Action: "none"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, c.policy)
+			l := e.issue("app", nil)
+			e.advance(time.Hour)
+			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+			require.NoError(t, err)
+			fault := awsfake.Fault{User: "renamed", Status: 500}
+			if c.byHand {
+				fault.Action = "DeleteUser"
+			}
+			heal := e.aws.Inject(fault)
+			require.Error(t, e.revoke(l))
+			heal()
+			if c.byHand {
+				e.deleteAll("renamed")
+			}
+			stranger := e.strangerNamed(l.username())
+			e.start()
+			e.aws.Inject(c.fault)
+			_ = e.revoke(l)
+			e.finish()
+			kept, _ := e.acct.User(stranger.Name)
+			require.Equal(t, stranger, kept)
+			_, found := e.acct.User("renamed")
+			require.False(t, found)
+		})
+	}
+}
+
+// Where iam:GetUser is not granted, whose the key is tells that a user of the name is a
+// stranger. Break it by leaving whereabouts out of deletion.checkTraces.
+func TestTheKeyTellsAStrangerFromARenamedUser(t *testing.T) {
+	for name, policy := range map[string]string{"by its key": byKey, "by its id": strings.ReplaceAll(byKey, `"iam:GetAccessKeyLastUsed","Resource":"arn:aws:iam::*:user/vault/*"`, `"iam:ListUsers","Resource":"*"`)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			l := e.issue("app", nil)
+			e.advance(time.Hour)
+			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+			require.NoError(t, err)
+			_, err = e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
+			require.NoError(t, err)
+			stranger, _ := e.acct.User(l.username())
+			_ = e.revoke(l)
+			e.advance(settlingTime)
+			_ = e.revoke(l)
+			e.finish()
+			kept, _ := e.acct.User(l.username())
+			require.Equal(t, stranger, kept)
+			_, found := e.acct.User("renamed")
+			require.False(t, found)
+		})
+	}
+}
