@@ -279,7 +279,7 @@ func (b *backend) activateUser(ctx context.Context, s logical.Storage, u *userRe
 	lock := locksutil.LockForKey(b.userLocks, u.Username)
 	lock.Lock()
 	defer lock.Unlock()
-	if u.isDue(b.now()) {
+	if now := b.now(); u.isDue(now) || u.begun().After(now) {
 		stored, err := getUser(ctx, s, u.Username)
 		if err == nil && (stored == nil || stored.State != stateCreating) {
 			err = errors.New("its creation took so long that it was given up")

@@ -262,6 +262,9 @@ func (r *reaper) run(s logical.Storage, q *queue, due time.Time) {
 func (r *reaper) take(q *queue, due, again time.Time) (string, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if now := r.b.now(); now.Before(due) {
+		due, again = now, now.Add(minRetryPause) // the clock was set back
+	}
 	a := q.first(due)
 	if a == nil {
 		return "", false

@@ -369,3 +369,27 @@ func TestAClockThatIsSetBackPutsNothingOff(t *testing.T) {
 		})
 	}
 }
+
+// Nor does it keep a run at work that began before: what is due by the time that was
+// is not due any more. Break it by leaving the look at the clock out of reaper.take.
+func TestAClockThatIsSetBackDuringARunEndsIt(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	healthy := e.issue("app", map[string]any{"ttl": "5h"})
+	stuck := e.issue("app", map[string]any{"ttl": "20h"})
+	e.advance(10 * time.Minute)
+	e.clock.advance(6 * time.Hour)
+	remove := e.aws.Inject(awsfake.Fault{Service: "iam", Status: 500})
+	require.Error(t, e.revoke(stuck))
+	remove()
+	e.clock.advance(5 * time.Minute)
+	reached, release := make(chan struct{}), make(chan struct{})
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", User: stuck.username(), Count: 1, Hook: func(awsfake.Call) { close(reached); <-release }})
+	failing := e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", User: healthy.username(), Status: 500})
+	require.NoError(t, e.tick())
+	<-reached
+	e.clock.advance(-6 * time.Hour)
+	close(release)
+	e.idle()
+	failing()
+}
