@@ -47,6 +47,9 @@ type deletion struct {
 	granted bool
 	// lost is set once a DeleteUser may have had its effect unseen.
 	lost bool
+	// keyless is set once AWS has removed the access key, in this attempt: what it
+	// says of the key from then on is that there is none.
+	keyless bool
 	// bare is set once AWS has removed the inline policy, in this attempt, so that it is
 	// certain that the user is ours, and nothing has denied it anything since.
 	bare bool
@@ -184,6 +187,9 @@ func (d *deletion) removeKey(ctx context.Context) error {
 		return nil
 	}
 	_, err := d.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &d.name, AccessKeyId: &d.user.AccessKeyID})
+	if err == nil {
+		d.keyless = true
+	}
 	return d.proves(err)
 }
 

@@ -26,14 +26,15 @@ func (d *deletion) notFound(ctx context.Context) error {
 // absent returns nil if it can be that there is no user of the name, unless it
 // bears another name now or is so young that IAM may just not know it yet.
 func (d *deletion) absent(ctx context.Context) error {
-	if err := d.follow(ctx); err != nil {
+	doubt, err := d.follow(ctx)
+	if err != nil {
 		return err
 	}
 	if settles := d.user.settles(); d.now().Before(settles) {
 		return fmt.Errorf("%w: AWS does not know user %q, but may only not know it yet: it was made less than %s ago and counts as gone if that is still so at %s",
 			errUnsettled, d.name, settlingTime, timestamp(settles))
 	}
-	return d.search(ctx)
+	return d.search(ctx, doubt)
 }
 
 // gone takes it that no user of the name is ours. One that had been renamed may
@@ -54,11 +55,12 @@ func (d *deletion) gone(ctx context.Context) error {
 
 // follow asks AWS whose the recorded access key is, as far as that is allowed:
 // a user that somebody has renamed or moved is not found by its name, but its
-// key still tells (GetAccessKeyLastUsed in the IAM API reference). It returns
-// nil if no other user turns up.
-func (d *deletion) follow(ctx context.Context) error {
+// key still tells (GetAccessKeyLastUsed in the IAM API reference). Where no other
+// user turns up there is no error; but doubt, if AWS has only denied an answer that
+// it gave before.
+func (d *deletion) follow(ctx context.Context) (doubt, err error) {
 	if d.user.AccessKeyID == "" {
-		return nil
+		return nil, nil
 	}
 	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
 	if err == nil {
@@ -66,33 +68,38 @@ func (d *deletion) follow(ctx context.Context) error {
 		d.user.DoubtedSince = time.Time{} // the user is there, whatever it is called
 	}
 	switch {
-	case hasCode(err, codeAccessDenied) && d.tellsKeys.Load():
+	case hasCode(err, codeAccessDenied) && d.tellsKeys.Load() && !d.keyless:
 		// So it does of a key that is gone, where the permission is for a path.
 		if ends, doubted := d.inDoubt(); doubted {
-			return fmt.Errorf("%w: AWS does not know user %q, and denies iam:GetAccessKeyLastUsed on its key, which it has answered of others in this integration: it counts as gone if that is still so at %s: %w",
+			doubt = fmt.Errorf("%w: AWS does not know user %q, and denies iam:GetAccessKeyLastUsed on its key, which it has answered of others in this integration: it counts as gone if that is still so at %s: %w",
 				errUnsettled, d.name, timestamp(ends), err)
 		}
-		return nil
+		return doubt, nil
 	case err != nil:
-		return ignore(err, codeNoSuchEntity, codeAccessDenied)
+		return nil, ignore(err, codeNoSuchEntity, codeAccessDenied)
 	}
 	switch name := aws.ToString(out.UserName); name {
 	case "":
-		return errNoContent
+		return nil, errNoContent
 	case d.name:
-		return fmt.Errorf("%w: AWS does not know user %q, but says that its access key %s is there", errUnsettled, d.name, d.user.AccessKeyID)
+		return nil, fmt.Errorf("%w: AWS does not know user %q, but says that its access key %s is there", errUnsettled, d.name, d.user.AccessKeyID)
 	default:
-		return d.moved(ctx, name)
+		return nil, d.moved(ctx, name)
 	}
 }
 
 // search looks for the user by its unique id among all users of the account, as
 // far as that is allowed: of one that was renamed after its key was deleted nothing
-// else tells. It returns nil if the user does not turn up.
-func (d *deletion) search(ctx context.Context) error {
-	switch found, err := d.find(ctx); {
-	case err != nil || found == "":
+// else tells. Where the user does not turn up that ends a doubt; where AWS does not
+// list users the doubt stays.
+func (d *deletion) search(ctx context.Context, doubt error) error {
+	switch found, listed, err := d.find(ctx); {
+	case err != nil:
 		return err
+	case found == "" && listed:
+		return nil
+	case found == "":
+		return doubt
 	case found == d.name:
 		return fmt.Errorf("%w: AWS does not know user %q, but lists it", errUnsettled, d.name)
 	default:
@@ -100,11 +107,11 @@ func (d *deletion) search(ctx context.Context) error {
 	}
 }
 
-// find returns what the user is called, by its id; empty if there is none, or that is
-// not to be told.
-func (d *deletion) find(ctx context.Context) (found string, err error) {
+// find returns what the user is called, by its id; empty if there is none, or if AWS
+// does not list users.
+func (d *deletion) find(ctx context.Context) (found string, listed bool, err error) {
 	if d.user.UserID == "" {
-		return "", nil
+		return "", false, nil
 	}
 	err = eachUserOfAccount(ctx, d.iam, func(user types.User) error {
 		if aws.ToString(user.UserId) == d.user.UserID {
@@ -117,11 +124,11 @@ func (d *deletion) find(ctx context.Context) (found string, err error) {
 	}
 	switch {
 	case hasCode(err, codeAccessDenied) && d.listsUsers.Load():
-		return "", fmt.Errorf("AWS denies iam:ListUsers, which would tell what user %q is called now, and which it has answered before in this integration: that should pass: %w", d.name, err)
+		return "", false, fmt.Errorf("AWS denies iam:ListUsers, which would tell what user %q is called now, and which it has answered before in this integration: that should pass: %w", d.name, err)
 	case err != nil:
-		return "", ignore(err, codeAccessDenied)
+		return "", false, ignore(err, codeAccessDenied)
 	}
-	return found, nil
+	return found, true, nil
 }
 
 // moved has the deletion go on under the name that somebody has given the user.

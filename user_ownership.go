@@ -27,10 +27,11 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 		return refuse("a user named %q was there at %s in the path %s: the engine can have made one only in %s, and not so early, as far as the clocks agree. "+
 			"If it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)), aws.ToString(out.User.Path), d.user.Path)
 	case err == nil:
-		if err := d.follow(ctx); err != nil {
-			return err
+		doubt, err := d.follow(ctx)
+		if err == nil {
+			err = d.search(ctx, doubt)
 		}
-		if err := d.search(ctx); err != nil {
+		if err != nil {
 			return err
 		}
 		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
@@ -119,13 +120,18 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 // may have renamed it, and somebody else have taken its name. It returns true if it
 // is called as it is on record.
 func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
-	if err := d.follow(ctx); err != nil {
+	doubt, err := d.follow(ctx)
+	if err != nil {
 		return false, err
 	}
-	called, err := d.find(ctx)
+	called, listed, err := d.find(ctx)
 	switch {
-	case err != nil || called == "":
+	case err != nil:
 		return false, err
+	case called == "" && listed:
+		return false, nil
+	case called == "":
+		return false, doubt
 	case called != d.name:
 		return false, d.moved(ctx, called)
 	}

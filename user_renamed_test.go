@@ -294,3 +294,33 @@ func TestTheKeyTellsAStrangerFromARenamedUser(t *testing.T) {
 		})
 	}
 }
+
+// Nor does a doubt hold up what AWS tells by other means: that it has removed the key, or
+// that there is no user of that id. Break it by leaving keyless out of deletion.follow, or
+// listed out of deletion.search.
+func TestADoubtHoldsUpNothingThatIsCertain(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy string
+		fault  awsfake.Fault
+		byHand bool
+	}{
+		"the key was removed": {strings.ReplaceAll(byKey, "user/vault/*", "*"), awsfake.Fault{Action: "DeleteUser", Count: 1, Lost: true}, false},
+		"users are listed":    {widePolicy, awsfake.Fault{Action: "none"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, c.policy)
+			first, l := e.issue("app", nil), e.issue("app", nil)
+			e.advance(time.Hour)
+			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(first.username()), NewUserName: aws.String("renamed")})
+			require.NoError(t, err)
+			require.NoError(t, e.revoke(first)) // its key tells
+			if c.byHand {
+				e.deleteByHand(l.username())
+			}
+			e.aws.Inject(c.fault)
+			require.NoError(t, e.revoke(l))
+			e.requireNothingLeft()
+		})
+	}
+}
