@@ -118,7 +118,7 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 
 // whereabouts asks what our user is called now, as far as that is allowed: somebody
 // may have renamed it, and somebody else have taken its name. It returns true if it
-// is called as it is on record, and errGone if there is none any more.
+// is called as it is on record.
 func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 	doubt, err := d.follow(ctx)
 	if err != nil {
@@ -128,10 +128,6 @@ func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case called == "" && listed && d.user.RecreatedAt.IsZero() && !d.now().Before(d.user.settles()):
-		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
-			"username", d.user.Username, "user_id", d.user.UserID)
-		return false, d.gone(ctx) // nobody has its id
 	case called == "" && listed:
 		return false, nil
 	case called == "":

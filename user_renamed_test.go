@@ -324,20 +324,3 @@ func TestADoubtHoldsUpNothingThatIsCertain(t *testing.T) {
 		})
 	}
 }
-
-// Where users are listed and none has its id, ours is gone, and who has its name is
-// another. Break it by leaving the case out of deletion.whereabouts.
-func TestTheListOfUsersTellsAStranger(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, strings.ReplaceAll(byKey, `"iam:GetAccessKeyLastUsed","Resource":"arn:aws:iam::*:user/vault/*"`, `"iam:ListUsers","Resource":"*"`))
-	l := e.issue("app", nil)
-	e.advance(time.Hour)
-	e.deleteByHand(l.username())
-	_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
-	require.NoError(t, err)
-	stranger, _ := e.acct.User(l.username())
-	require.NoError(t, e.revoke(l))
-	kept, _ := e.acct.User(l.username())
-	require.Equal(t, stranger, kept)
-	require.Empty(t, e.records())
-}
