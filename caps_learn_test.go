@@ -2,9 +2,9 @@ package awsiam
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -203,7 +203,7 @@ func TestMaxUsersOfManyUsers(t *testing.T) {
 	e.start()
 	var err error
 	for range 5 { // a machine may be so slow that the reader is told to come again
-		if err = e.serve("app"); err == nil || !errors.Is(err, errUncounted) {
+		if err = e.serve("app"); err == nil || !strings.Contains(err.Error(), errUncounted.Error()) {
 			break
 		}
 	}

@@ -223,7 +223,7 @@ func TestUndoingLateKnowsNothing(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, corePolicy)
 	var stranger string
-	e.write("roles/app", map[string]any{"propagation_timeout": "10s"})
+	e.write("roles/app", map[string]any{"propagation_timeout": "20s"})
 	e.aws.Inject(awsfake.Fault{Action: "GetCallerIdentity", Count: 1, Hook: func(awsfake.Call) { // the user is complete
 		stranger = e.issuedUsers()[0].Name
 		e.advance(10 * time.Minute)
