@@ -23,9 +23,7 @@ func TestTheDenialIsPutBackWhateverGoesWrong(t *testing.T) {
 	l := e.issue("app", nil)
 	session := e.session(l.key())
 	e.advance(10 * time.Minute)
-	policy := e.acct.AddManagedPolicy("/", "by-hand", assuming)
-	_, err := e.byHand().AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: aws.String(l.username()), PolicyArn: &policy})
-	require.NoError(t, err)
+	e.attachByHand(l)
 	require.Error(t, e.revoke(l))
 	require.False(t, e.mayAssume(session), "contained")
 	e.advance(30 * time.Hour) // beyond the deadline
@@ -40,9 +38,7 @@ func TestTheFirstAttemptDoesNotEndTheDenial(t *testing.T) {
 	e.write("roles/app", map[string]any{"policy_document": assuming, "max_ttl": "2h"})
 	l := e.issue("app", nil)
 	session := e.session(l.key())
-	policy := e.acct.AddManagedPolicy("/", "by-hand", assuming)
-	_, err := e.byHand().AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: aws.String(l.username()), PolicyArn: &policy})
-	require.NoError(t, err)
+	e.attachByHand(l)
 	e.advance(3 * time.Hour)
 	require.False(t, e.mayAssume(session), "past the deadline")
 	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 500, Code: "ServiceFailure"})
@@ -90,9 +86,7 @@ func TestTheDenialIsPutBackWhereNothingIsAnswered(t *testing.T) {
 			e.write("roles/app", map[string]any{"policy_document": assuming, "max_ttl": "2h"})
 			l := e.issue("app", nil)
 			session := e.session(l.key())
-			policy := e.acct.AddManagedPolicy("/", "by-hand", assuming)
-			_, err := e.byHand().AttachUserPolicy(t.Context(), &iam.AttachUserPolicyInput{UserName: aws.String(l.username()), PolicyArn: &policy})
-			require.NoError(t, err)
+			e.attachByHand(l)
 			e.advance(10 * time.Minute)
 			if c.contained {
 				require.Error(t, e.revoke(l))
@@ -126,4 +120,12 @@ func TestTheDenialIsPutBackWhereNothingIsAnswered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// attachByHand gives the lease's user a policy that no role knows of.
+func (e *env) attachByHand(l lease) {
+	e.t.Helper()
+	policy := e.acct.AddManagedPolicy("/", "by-hand", assuming)
+	_, err := e.byHand().AttachUserPolicy(e.t.Context(), &iam.AttachUserPolicyInput{UserName: aws.String(l.username()), PolicyArn: &policy})
+	require.NoError(e.t, err)
 }
