@@ -130,10 +130,17 @@ var permissionScenes = map[string]permissionScene{
 		}
 		return nil
 	}),
-	"CompareUserIds": changedByHand(func(e *env, l lease) {
-		e.deleteByHand(l.username())
-		e.strangerNamed(l.username())
-	}),
+	"CompareUserIds": func(e *env) func() error {
+		return func() error {
+			l, err := e.tryIssue("app")
+			if err != nil {
+				return err
+			}
+			e.deleteByHand(l.username())
+			e.strangerNamed(l.username())
+			return e.revoke(l) // at once: later a list of all users would tell, too
+		}
+	},
 	"FindRenamedUsers": changedByHand(func(e *env, l lease) {
 		_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
 		require.NoError(e.t, err)

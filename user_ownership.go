@@ -118,7 +118,7 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 
 // whereabouts asks what our user is called now, as far as that is allowed: somebody
 // may have renamed it, and somebody else have taken its name. It returns true if it
-// is called as it is on record.
+// is called as it is on record, and errGone if it is certain that there is none.
 func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 	doubt, err := d.follow(ctx)
 	if err != nil {
@@ -128,8 +128,10 @@ func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
+	case called == "" && listed && d.user.RecreatedAt.IsZero():
+		return false, d.unlisted(ctx)
 	case called == "" && listed:
-		return false, nil
+		return false, nil // the id on record is not that of the user that was made last
 	case called == "":
 		return false, doubt
 	case called != d.name:
@@ -137,6 +139,21 @@ func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 	}
 	d.proven.Store(true)
 	return true, nil
+}
+
+// unlisted takes it that ours is gone, and that who has its name is another, since
+// no user of the account has its id: when it is old enough for that to be certain.
+func (d *deletion) unlisted(ctx context.Context) error {
+	if settles := d.user.settles(); d.now().Before(settles) {
+		if d.user.AccessKeyID == "" {
+			return nil // nobody was told the name; see doubtEnds
+		}
+		return fmt.Errorf("%w: AWS lists no user with the id %q of %q, but may only not know it yet: user %q, which is there, counts as somebody else's if that is still so at %s",
+			errUnsettled, d.user.UserID, d.user.Username, d.name, timestamp(settles))
+	}
+	d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
+		"username", d.user.Username, "user_id", d.user.UserID)
+	return d.gone(ctx)
 }
 
 // inDoubt has what may pass be seen in two attempts, far enough apart, before it is

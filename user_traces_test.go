@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +21,23 @@ import (
 var groupsPolicy = strings.Replace(corePolicy, `[{`,
 	`[{"Effect":"Allow","Action":["iam:AddUserToGroup","iam:RemoveUserFromGroup"],"Resource":"arn:aws:iam::*:group/*"},{`, 1)
 
-// replaced issues a lease whose user somebody then deletes, and makes another of
-// its name and path that has no key, no policy and no group.
+// unlistedPolicy allows everything but what would tell by itself.
+var unlistedPolicy = strings.Replace(widePolicy, `[{`, `[{"Effect":"Deny","Action":["iam:ListUsers"],"Resource":"*"},{`, 1)
+
+// listedPolicy is groupsPolicy and iam:ListUsers.
+var listedPolicy = strings.Replace(groupsPolicy, `[{`, `[{"Effect":"Allow","Action":["iam:ListUsers"],"Resource":"*"},{`, 1)
+
+// replaced is replacedNow, a while ago.
 func (e *env) replaced() (l lease, unchanged func()) {
+	e.t.Helper()
+	l, unchanged = e.replacedNow()
+	e.advance(10 * time.Minute)
+	return l, unchanged
+}
+
+// replacedNow issues a lease whose user somebody then deletes, and makes another of
+// its name and path that has no key, no policy and no group.
+func (e *env) replacedNow() (l lease, unchanged func()) {
 	e.t.Helper()
 	e.acct.AddGroup("team")
 	e.write("roles/grouped", map[string]any{"policy_document": testPolicy, "iam_groups": "team"})
@@ -31,7 +46,6 @@ func (e *env) replaced() (l lease, unchanged func()) {
 	_, err := e.byHand().CreateUser(e.t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
 	require.NoError(e.t, err)
 	stranger, _ := e.acct.User(l.username())
-	e.advance(10 * time.Minute)
 	return l, func() {
 		e.t.Helper()
 		found, ok := e.acct.User(stranger.Name)
@@ -45,6 +59,16 @@ func (e *env) emptied(l lease) lease {
 	e.t.Helper()
 	require.NoError(e.t, removedByHand["all but the user"](e, l))
 	return l
+}
+
+// diedDeleting has the process die when it has begun to delete the user.
+func (e *env) diedDeleting(l lease) {
+	e.t.Helper()
+	u, err := getUser(e.t.Context(), e.storage, l.username())
+	require.NoError(e.t, err)
+	u.State, u.NextAttempt = stateDeleting, e.b.now()
+	e.store(e.t, u)
+	e.start()
 }
 
 // What AWS once let the integration do it does not deny for good. Break it by
@@ -70,7 +94,7 @@ func TestADenialOfWhatWasAllowedIsNotBelieved(t *testing.T) {
 // A denial in a process that has not asked before may be one for good, or pass.
 // Break it by not comparing with doubtEnds in deletion.checkTraces.
 func TestAFirstDenialIsNotBelievedAtOnce(t *testing.T) {
-	e := newEnv(t, widePolicy)
+	e := newEnv(t, unlistedPolicy)
 	l, unchanged := e.replaced()
 	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
 	err := e.revoke(l)
@@ -82,11 +106,44 @@ func TestAFirstDenialIsNotBelievedAtOnce(t *testing.T) {
 	unchanged()
 }
 
+// A list of users tells as well as iam:GetUser does, when the user is old enough: no
+// user of the account has the id of ours. Also where a process had died in deleting
+// it, and of a stranger with a key. Break it, each by itself: by leaving unlisted out
+// of deletion.whereabouts; by not comparing with settles in it.
+func TestTheListOfUsersTellsAStranger(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*env, lease){
+		"bare":                  func(*env, lease) {},
+		"with a key":            func(e *env, l lease) { hang("access key")(e, l) },
+		"of a deletion cut off": (*env).diedDeleting,
+	} {
+		for age, wrong := range map[time.Duration]string{0: "AWS lists no user with the id", 10 * time.Minute: ""} {
+			t.Run(fmt.Sprintf("%s %s", name, age), func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t, listedPolicy)
+				l, _ := e.replacedNow()
+				prepare(e, l)
+				stranger, _ := e.acct.User(l.username())
+				e.advance(age)
+				if err := e.revoke(l); wrong == "" {
+					require.NoError(t, err)
+					require.Empty(t, e.records())
+				} else {
+					require.ErrorContains(t, err, wrong)
+					require.NotEmpty(t, e.records())
+				}
+				kept, _ := e.acct.User(l.username())
+				require.Equal(t, stranger, kept)
+			})
+		}
+	}
+}
+
 // A failure of another kind long before is no reason to believe the first denial.
 // Break it by counting from FailedSince in userRecord.doubtEnds.
 func TestADeletionThatHasBeenFailingBelievesNoFirstDenial(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, widePolicy)
+	e := newEnv(t, unlistedPolicy)
 	l, unchanged := e.replaced()
 	remove := e.aws.Inject(awsfake.Fault{Code: "ServiceFailure"})
 	require.Error(t, e.revoke(l))
@@ -154,11 +211,7 @@ func TestABareUserOfOursGoesInTime(t *testing.T) {
 func TestAUserThatADeadProcessEmptiedGoesAtOnce(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	l := e.emptied(e.issue("app", nil))
-	u, err := getUser(t.Context(), e.storage, l.username())
-	require.NoError(t, err)
-	u.State, u.NextAttempt = stateDeleting, e.b.now()
-	e.store(t, u)
-	e.start()
+	e.diedDeleting(l)
 	e.advance(10 * time.Minute)
 	require.NoError(t, e.revoke(l))
 	e.requireNothingLeft()
@@ -214,6 +267,25 @@ func TestUndoingIsInNoDoubt(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Nor does it wait for a list of users to know the new one. Break it by leaving the
+// record without a key out of deletion.unlisted.
+func TestUndoingWaitsForNoList(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, listedPolicy)
+	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Code: "LimitExceeded"})
+	e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Code: "LimitExceeded"})
+	e.aws.Inject(awsfake.Fault{Action: "ListUsers", Count: 1, Hook: func(awsfake.Call) { // which then has another id
+		name := e.issuedUsers()[0].Name
+		e.deleteByHand(name)
+		_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name, Path: aws.String(testPath)})
+		assert.NoError(t, err)
+	}})
+	resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+	require.True(t, err != nil || resp.IsError())
+	require.Equal(t, 1, e.aws.Count("ListUsers"))
+	e.requireNothingLeft()
 }
 
 // A process that was suspended does not know any more what it has made: the reaper
