@@ -166,7 +166,7 @@ const unsettled = "not settled yet"
 // answer that Vault's client libraries try again on by themselves. Whatever a
 // plugin fails with in a renewal or a revocation, core answers 400 (handleError in
 // logical_system.go of Vault 1.21.1): there the text has to tell a plugin's broken
-// connection.
+// connection, or a node that is not the leader any more.
 func retryable(err error) bool {
 	var answer *api.ResponseError
 	if !errors.As(err, &answer) {
@@ -176,9 +176,15 @@ func retryable(err error) bool {
 	case http.StatusPreconditionFailed, http.StatusTooManyRequests:
 		return true
 	case http.StatusBadRequest:
-		return strings.Contains(err.Error(), "rpc error: code = ")
+		return strings.Contains(err.Error(), "rpc error: code = ") || deposed(err)
 	}
 	return answer.StatusCode >= http.StatusInternalServerError
+}
+
+// deposed says whether a node could not write, as it was not the leader any more:
+// ErrNotLeader and ErrLeadershipLost of hashicorp/raft 1.7.
+func deposed(err error) bool {
+	return strings.Contains(err.Error(), "node is not the leader") || strings.Contains(err.Error(), "leadership lost while committing log")
 }
 
 // renew extends the lease by an hour.

@@ -116,12 +116,13 @@ func eventually(t *testing.T, bound time.Duration, what string, condition func()
 }
 
 // patiently asks until there is an answer: on a busy machine a cluster may be without a
-// leader at any time, and elect another within seconds.
+// leader at any time, and elect another within seconds. It may be called by what t's end
+// cleans up.
 func patiently[T any](t *testing.T, ask func(context.Context) (T, error)) (answer T) {
 	t.Helper()
 	var err error
 	for deadline := time.Now().Add(soon); ; time.Sleep(100 * time.Millisecond) {
-		if answer, err = ask(t.Context()); err == nil || time.Now().After(deadline) {
+		if answer, err = ask(context.WithoutCancel(t.Context())); err == nil || time.Now().After(deadline) {
 			break
 		}
 	}

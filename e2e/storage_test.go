@@ -14,10 +14,19 @@ import (
 // raw reads an entry of Vault's storage as it is, below the encryption.
 func (m *mount) raw(key string) string {
 	m.t.Helper()
+	value, stored := m.tryRaw(key)
+	require.True(m.t, stored, "nothing is stored at %s", key)
+	return value
+}
+
+func (m *mount) tryRaw(key string) (value string, stored bool) {
+	m.t.Helper()
 	secret, err := m.server.Client.Logical().ReadWithContext(m.t.Context(), "sys/raw/"+key)
 	require.NoError(m.t, err)
-	require.NotNil(m.t, secret, "nothing is stored at %s", key)
-	return secret.Data["value"].(string)
+	if secret == nil {
+		return "", false
+	}
+	return secret.Data["value"].(string), true
 }
 
 // rawKeys returns the keys of all entries beneath a folder of the storage.
@@ -46,7 +55,9 @@ func (m *mount) storedRecords() map[string]string {
 	folder := "logical/" + m.uuid() + "/users/"
 	records := make(map[string]string)
 	for _, key := range m.rawKeys(folder) {
-		records[strings.TrimPrefix(key, folder)] = m.raw(key)
+		if record, stored := m.tryRaw(key); stored { // it may have been removed since
+			records[strings.TrimPrefix(key, folder)] = record
+		}
 	}
 	return records
 }
