@@ -143,6 +143,12 @@ func mountSegment(uuid string) string {
 	return digits[:mountSegmentLength]
 }
 
+// isOwnPath says whether an IAM path is of this mount's users, beneath whatever
+// integration's user_path.
+func (b *backend) isOwnPath(path string) bool {
+	return b.mountSegment != "" && strings.HasSuffix(strings.TrimSuffix(path, recreatedElement), "/"+b.mountSegment+"/")
+}
+
 // invalidate is called for storage that another node changed: "when an object is
 // modified that belongs to the backend" (logical.Backend.InvalidateKey), with its
 // key below the mount. An empty key names no object, and is taken for all of them.

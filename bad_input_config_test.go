@@ -57,7 +57,7 @@ var badConnections = map[string][]badValue{
 	},
 	"user_path": {
 		{"no slash before", "vault/", "begin and end it with '/'"}, {"no slash after", "/vault", "begin and end it with '/'"}, {"empty", "", "begin and end it"}, {"empty segment", "/a//b/", "begin and end it"},
-		{"space", "/a b/", "letters, digits and"}, {"wildcard", "/vault/*/", "letters, digits and"}, {"too long by one", "/" + long(502) + "/", "at most 503"}, {"number", 5, "one string"},
+		{"space", "/a b/", "letters, digits and"}, {"wildcard", "/vault/*/", "letters, digits and"}, {"too long by one", "/" + long(492) + "/", "at most 493"}, {"number", 5, "one string"},
 	},
 	"username_template": {
 		{"too long by one", long(513), "at most 512"}, {"not random", "vault-{{.RoleName | truncate 20}}", "put {{ random 20 }} into it"}, {"syntax", "{{ random 20", "is not a template"},
@@ -153,7 +153,7 @@ func TestGoodConnections(t *testing.T) {
 		"default retries":      {"max_retries": "-1"},
 		"most retries":         {"max_retries": "50"},
 		"root path":            {"user_path": "/"},
-		"longest path":         {"user_path": "/" + long(501) + "/"},
+		"longest path":         {"user_path": "/" + long(491) + "/"},
 		"path's characters":    {"user_path": "/aA0+=,.@_-/b/"},
 		"longest template":     {"username_template": "{{/*" + long(512-21) + "*/}}{{random 20}}"},
 		"longest name":         {"username_template": "{{ random 64 }}"},

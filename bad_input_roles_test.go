@@ -73,7 +73,7 @@ func badRoles(t *testing.T) map[string][]badValue {
 			{"boolean value", map[string]any{"a": true}, "an object of strings"}, {"number value", map[string]any{"a": 1}, "an object of strings"}, {"nested", map[string]any{"a": map[string]any{}}, "an object of strings"}, {"null", nil, "leave it out"},
 		},
 		"user_path": {
-			{"outside the integration's", "/other/", "its permissions end there"}, {"a part of the integration's", "/vaul/", "its permissions end there"}, {"no slash after", "/vault/a", "begin and end it with '/'"}, {"too long by one", "/vault/" + long(496) + "/", "at most 503"},
+			{"outside the integration's", "/other/", "its permissions end there"}, {"a part of the integration's", "/vaul/", "its permissions end there"}, {"no slash after", "/vault/a", "begin and end it with '/'"}, {"too long by one", "/vault/" + long(486) + "/", "at most 493"},
 			{"wildcard", "/vault/*/", "letters, digits"}, {"list", []string{"/vault/a/", "/vault/b/"}, "one string"},
 		},
 		"username_template": {
@@ -165,7 +165,7 @@ func TestGoodRoles(t *testing.T) {
 		"most tags":                  {"policy_document": testPolicy, "iam_tags": tagsOf(46)},
 		"longest tag":                {"policy_document": testPolicy, "iam_tags": map[string]any{strings.Repeat("ä", 128): strings.Repeat("ß", 256)}},
 		"tag's characters":           {"policy_document": testPolicy, "iam_tags": []string{"aZ0 _.:/=+-@=aZ0 _.:/=+-@", "empty="}},
-		"longest path":               {"policy_document": testPolicy, "user_path": "/vault/" + long(495) + "/"},
+		"longest path":               {"policy_document": testPolicy, "user_path": "/vault/" + long(485) + "/"},
 		"the integration's path":     {"policy_document": testPolicy, "user_path": "/vault/"},
 		"longest name":               {"policy_document": testPolicy, "username_template": "{{ random 64 }}"},
 		"name's characters":          {"policy_document": testPolicy, "username_template": "aA0+=,.@_-{{ random 20 }}"},

@@ -278,7 +278,7 @@ func (e *env) records() map[string]*userRecord {
 func (e *env) issuedUsers() []awsfake.UserInfo {
 	var users []awsfake.UserInfo
 	for _, u := range e.acct.Users() {
-		if u.Path == testPath {
+		if strings.HasPrefix(u.Path, testPath) {
 			users = append(users, u)
 		}
 	}

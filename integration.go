@@ -265,8 +265,8 @@ func validateUserPath(userPath string) error {
 	if !userPathRegexp.MatchString(userPath) {
 		return refuse("%s: %q is not an IAM path: begin and end it with '/', with letters, digits and +=,.@_- between", fieldUserPath, userPath)
 	}
-	if longest := maxPathLength - mountSegmentLength - 1; len(userPath) > longest {
-		return refuse("%s has %d characters: use at most %d, since the mount's own segment is appended", fieldUserPath, len(userPath), longest)
+	if longest := maxPathLength - mountSegmentLength - 1 - len(recreatedElement); len(userPath) > longest {
+		return refuse("%s has %d characters: use at most %d, since the mount's own segment is appended, and another to ask for a name", fieldUserPath, len(userPath), longest)
 	}
 	return nil
 }

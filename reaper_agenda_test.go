@@ -320,7 +320,11 @@ func (m *agendaModel) end() {
 	m.advance(25 * time.Hour)
 	m.finish()
 	for _, l := range m.leases {
-		require.NoError(m.t, m.revoke(l.lease))
+		if err := m.revoke(l.lease); err != nil {
+			require.ErrorContains(m.t, err, "not settled yet") // of a record that was damaged
+			m.finish()
+			require.NoError(m.t, m.revoke(l.lease))
+		}
 	}
 	m.finish()
 	m.requireNothingLeft()

@@ -139,10 +139,13 @@ func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issu
 	err := b.retireIf(ctx, s, user.Username, revoked, leased)
 	switch {
 	case errors.Is(err, errDamaged):
-		// The lease has all that a deletion needs.
+		// The lease has all that a deletion needs, but for what deletions have found out.
 		b.Logger().Error("a damaged record is replaced by what the lease knows", "username", user.Username, "error", err)
-		record := &userRecord{Version: recordVersion, issuedUser: user, State: stateDeleting, NextAttempt: b.now()}
-		if err := b.storeUser(ctx, s, record); err != nil {
+		legible, err := readDamaged(ctx, s, user.Username)
+		if err != nil || legible == nil {
+			return err
+		}
+		if err := b.storeUser(ctx, s, b.inPlaceOf(legible, user)); err != nil {
 			return err
 		}
 		return b.retire(ctx, s, user.Username, revoked)

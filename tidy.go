@@ -144,10 +144,10 @@ func (t *tidying) list(ctx context.Context, conn *connection, in *integration) (
 		switch path := aws.ToString(user.Path); {
 		case aws.ToString(user.UserName) == "" || user.CreateDate == nil:
 			return errNoContent
-		case strings.HasSuffix(path, "/"+t.b.mountSegment+"/") && !strings.HasPrefix(path, in.UserPath):
+		case t.b.isOwnPath(path) && !strings.HasPrefix(path, in.UserPath):
 			// Another integration's, or this one's as it was: its rights end elsewhere now.
 			t.update(func(run *tidyRun) { run.Elsewhere++ })
-		case strings.HasSuffix(path, "/"+t.b.mountSegment+"/"):
+		case t.b.isOwnPath(path):
 			ours = append(ours, user)
 		case strings.HasPrefix(path, in.UserPath):
 			t.update(func(run *tidyRun) {

@@ -52,9 +52,10 @@ func (d *deletion) wasDenied() bool {
 // deny puts a policy on a user of ours that denies everything, in place of its
 // own. Its key is dead, but sessions that it made for itself live for up to 36
 // hours, and what others hung on it may be of use to them. It needs no more than
-// iam:PutUserPolicy, one of the eight core actions.
+// iam:PutUserPolicy, one of the eight core actions. What an earlier attempt has proven
+// counts only if this one takes who bears the name now for the same.
 func (d *deletion) deny(ctx context.Context) error {
-	if !d.user.Proven && !d.proven.Load() {
+	if ours := d.accepted && (d.shown || d.user.Proven); !ours && !d.proven.Load() {
 		return nil
 	}
 	d.bare, d.user.Contained = false, true

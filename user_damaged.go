@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -20,17 +19,10 @@ import (
 // long it may live. From here on it is deleted like any other, with every doubt
 // about whose it is.
 func (b *backend) replaceDamaged(ctx context.Context, s logical.Storage, username, integrationName string) error {
-	entry, err := s.Get(ctx, userPrefix+username)
-	if undecryptable(err) {
-		entry, err = new(logical.StorageEntry), nil // nothing of it is legible
+	legible, err := readDamaged(ctx, s, username)
+	if err != nil || legible == nil {
+		return err // there is none if its lease was revoked meanwhile
 	}
-	if err != nil {
-		return storageError{fmt.Errorf("reading the record of user %q: %w", username, err)}
-	}
-	if entry == nil {
-		return nil // its lease was revoked meanwhile
-	}
-	legible := salvage(username, entry.Value)
 	if legible.State == stateCreating && !legible.isDue(b.now()) {
 		return beingMade(legible, b.now())
 	}
@@ -59,12 +51,33 @@ func (b *backend) replaceDamaged(ctx context.Context, s logical.Storage, usernam
 	if user.Created.IsZero() {
 		user.Created = b.now() // so that AWS's "no such user" is believed in five minutes, and not before
 	}
-	u := &userRecord{
-		Version: recordVersion, issuedUser: user, State: stateDeleting, NextAttempt: b.now(),
-		Ahead: &madeAhead{}, // the user may have waited for a lease, and have a secret in storage
-	}
+	u := b.inPlaceOf(legible, user)
+	u.Ahead = &madeAhead{} // the user may have waited for a lease, and have a secret in storage
 	b.Logger().Warn("a damaged record is replaced on request by what is known of its user", "username", username, "integration", user.Integration, "user_id", user.UserID)
 	return b.putInPlace(ctx, s, u)
+}
+
+// inPlaceOf is the record of a user that has to go, in place of a damaged one: with
+// what that tells of the user's end. Its proof is not taken over: it may be damaged, too.
+func (b *backend) inPlaceOf(legible *userRecord, user issuedUser) *userRecord {
+	return &userRecord{
+		Version: recordVersion, issuedUser: user, State: stateDeleting, NextAttempt: b.now(),
+		Deadline: legible.Deadline, Contained: legible.Contained, RenamedTo: legible.RenamedTo, RecreatedAt: legible.RecreatedAt,
+	}
+}
+
+// readDamaged is what is legible of a user's record; nil if there is none.
+func readDamaged(ctx context.Context, s logical.Storage, username string) (*userRecord, error) {
+	entry, err := s.Get(ctx, userPrefix+username)
+	switch {
+	case undecryptable(err):
+		return salvage(username, nil), nil
+	case err != nil:
+		return nil, storageError{fmt.Errorf("reading the record of user %q: %w", username, err)}
+	case entry == nil:
+		return nil, nil
+	}
+	return salvage(username, entry.Value), nil
 }
 
 // putInPlace writes the record unless that in storage can be read by now.
@@ -134,7 +147,7 @@ func (b *backend) identify(ctx context.Context, conn *connection, user *issuedUs
 		return err
 	case out.User == nil || out.User.CreateDate == nil:
 		return errNoContent
-	case b.mountSegment == "" || !strings.HasSuffix(aws.ToString(out.User.Path), "/"+b.mountSegment+"/"):
+	case !b.isOwnPath(aws.ToString(out.User.Path)):
 		return nil
 	}
 	user.UserID, user.ARN, user.Path = aws.ToString(out.User.UserId), aws.ToString(out.User.Arn), aws.ToString(out.User.Path)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
@@ -221,4 +223,37 @@ func TestALeaseIsNotTakenForThatOfALaterUser(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 	require.Equal(t, stateCreating, e.records()[l.username()].State, "nor for that of one that is being made")
 	require.Len(t, e.issuedUsers(), 1)
+}
+
+// What the record still tells of the user's end is taken over: without its other name
+// the user would be taken for gone. Break it by leaving RenamedTo out of
+// backend.inPlaceOf.
+func TestADamagedRecordOfARenamedUser(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*env, lease) error{
+		"deleted on request": func(e *env, l lease) error {
+			_, err := e.do(logical.DeleteOperation, "users/"+l.username(), nil)
+			return err
+		},
+		"revoked": (*env).revoke,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, byKey)
+			l := e.issue("app", nil)
+			e.advance(time.Hour)
+			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
+			require.NoError(t, err)
+			remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", User: "renamed", Code: "ServiceFailure"})
+			require.Error(t, e.revoke(l))
+			remove()
+			e.damage(userPrefix+l.username(), without("version")(e.entry(l.username())))
+			e.advance(10 * time.Minute)
+			_ = end(e, l) // it may have to wait
+			e.finish()
+			_, found := e.acct.User("renamed")
+			require.False(t, found)
+			require.Empty(t, e.records())
+		})
+	}
 }

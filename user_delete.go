@@ -50,6 +50,9 @@ type deletion struct {
 	// keyless is set once AWS has removed the access key, in this attempt: what it
 	// says of the key from then on is that there is none.
 	keyless bool
+	// accepted is set once this attempt has taken the user of the name for ours, shown
+	// once AWS has shown it with the id on record.
+	accepted, shown bool
 	// bare is set once AWS has removed the inline policy, in this attempt, so that it is
 	// certain that the user is ours, and nothing has denied it anything since.
 	bare bool
@@ -131,6 +134,9 @@ func noAnswer(ctx context.Context, err error) bool {
 	return errors.As(err, &busy) || throttled(err) || ctx.Err() != nil
 }
 
+// renamed says whether the user bears a name that somebody has given it.
+func (d *deletion) renamed() bool { return d.name != d.user.Username }
+
 // keepProof puts on record that the user is ours, before nothing is left on the
 // user that would prove it again.
 func (d *deletion) keepProof(ctx context.Context) error {
@@ -170,6 +176,7 @@ func (d *deletion) dismantle(ctx context.Context) error {
 			return err
 		}
 	}
+	d.accepted = true
 	if len(grants) == 0 {
 		return nil
 	}

@@ -1,9 +1,11 @@
 package awsiam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -40,13 +42,13 @@ func (d *deletion) absent(ctx context.Context) error {
 // gone takes it that no user of the name is ours. One that had been renamed may
 // have been given back the name on record.
 func (d *deletion) gone(ctx context.Context) error {
-	if d.name == d.user.Username {
+	if !d.renamed() {
 		return errGone
 	}
 	d.name, d.user.RenamedTo = d.user.Username, ""
 	// What was shown of the user of the other name says nothing of who bears this one.
 	d.proven.Store(false)
-	d.user.Proven, d.bare, d.lost = false, false, false
+	d.user.Proven, d.accepted, d.shown, d.bare, d.lost = false, false, false, false, false
 	if err := d.keep(ctx); err != nil {
 		return err
 	}
@@ -93,42 +95,57 @@ func (d *deletion) follow(ctx context.Context) (doubt, err error) {
 // else tells. Where the user does not turn up that ends a doubt; where AWS does not
 // list users the doubt stays.
 func (d *deletion) search(ctx context.Context, doubt error) error {
-	switch found, listed, err := d.find(ctx); {
+	switch seen, err := d.find(ctx); {
 	case err != nil:
 		return err
-	case found == "" && listed:
-		return nil
-	case found == "":
+	case seen == nil:
 		return doubt
-	case found == d.name:
+	case seen.called == "":
+		return nil
+	case seen.called == d.name:
 		return fmt.Errorf("%w: AWS does not know user %q, but lists it", errUnsettled, d.name)
 	default:
-		return d.moved(ctx, found)
+		return d.moved(ctx, seen.called)
 	}
 }
 
-// find returns what the user is called, by its id; empty if there is none, or if AWS
-// does not list users.
-func (d *deletion) find(ctx context.Context) (found string, listed bool, err error) {
+// sighting is what a list of all users of the account tells.
+type sighting struct {
+	called string // what the user is called, by its id; empty if there is none
+	taken  bool   // somebody has the name under which it is looked for
+}
+
+// find looks for the user in a list of all; it returns nil if AWS lists no users, or if
+// nothing would tell which it is.
+func (d *deletion) find(ctx context.Context) (*sighting, error) {
 	if d.user.UserID == "" {
-		return "", false, nil
+		return nil, nil
 	}
-	err = eachUserOfAccount(ctx, d.iam, func(user types.User) error {
-		if aws.ToString(user.UserId) == d.user.UserID {
-			found = aws.ToString(user.UserName)
+	seen, recreated := new(sighting), ""
+	err := eachUserOfAccount(ctx, d.iam, func(user types.User) error {
+		name := aws.ToString(user.UserName)
+		switch {
+		case name == "" || aws.ToString(user.UserId) == "":
+			return errNoContent
+		case d.hasID(&user):
+			seen.called = name
+		case d.isRecreated(&user):
+			recreated = name
 		}
+		seen.taken = seen.taken || name == d.name
 		return nil
 	})
+	seen.called = cmp.Or(seen.called, recreated)
 	if err == nil {
 		d.listsUsers.Store(true)
 	}
 	switch {
 	case hasCode(err, codeAccessDenied) && d.listsUsers.Load():
-		return "", false, fmt.Errorf("AWS denies iam:ListUsers, which would tell what user %q is called now, and which it has answered before in this integration: that should pass: %w", d.name, err)
+		return nil, fmt.Errorf("AWS denies iam:ListUsers, which would tell what user %q is called now, and which it has answered before in this integration: that should pass: %w", d.name, err)
 	case err != nil:
-		return "", false, ignore(err, codeAccessDenied)
+		return nil, ignore(err, codeAccessDenied)
 	}
-	return found, true, nil
+	return seen, nil
 }
 
 // moved has the deletion go on under the name that somebody has given the user.
@@ -136,6 +153,7 @@ func (d *deletion) moved(ctx context.Context, name string) error {
 	d.logger.Warn("an issued user was renamed by somebody; it is deleted under its new name", "username", d.user.Username, "renamed", name)
 	// On record before the key goes, after which only a list of all users tells.
 	d.name, d.user.RenamedTo, d.user.State = name, name, stateDeleting
+	d.accepted, d.shown = false, false
 	if err := d.keep(ctx); err != nil {
 		return err
 	}
@@ -157,6 +175,15 @@ func (d *deletion) settle(ctx context.Context, denied error) error {
 	return errors.Join(denied, err)
 }
 
+// recreatedElement ends the path of the bare users that recreate makes, beneath the
+// issued users', so that it is certain whose they are: the id of one whose answer was
+// lost is not known.
+const recreatedElement = "recreated/"
+
+func recreatedPath(path string) string {
+	return strings.TrimSuffix(path, recreatedElement) + recreatedElement
+}
+
 // recreate asks the one question that the eight core actions let IAM answer
 // for certain: whether the name is free. User names are unique in the account
 // whatever their path, and iam:CreateUser is judged by the path that is asked
@@ -175,11 +202,11 @@ func (d *deletion) recreate(ctx context.Context, denied error, taken string) err
 		return err
 	}
 	ctx, attempts := withAttempts(ctx)
-	_, err := d.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &d.name, Path: &d.user.Path})
+	_, err := d.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &d.name, Path: aws.String(recreatedPath(d.user.Path))})
 	switch {
 	case hasCode(err, codeEntityAlreadyExists):
 		if !attempts.lost {
-			// Nothing was made: whoever bears the name is not to be taken for it.
+			// Nothing was made that would have to settle.
 			d.user.RecreatedAt = before
 			if err := d.keep(ctx); err != nil {
 				return errors.Join(denied, err)

@@ -17,11 +17,13 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 	out, err := d.iam.GetUser(ctx, &iam.GetUserInput{UserName: &d.name})
 	if err == nil && out.User != nil {
 		d.seesUsers.Store(true)
+		d.user.DoubtedSince = time.Time{}
 	}
 	switch {
 	case err == nil && out.User == nil:
 		return errNoContent
 	case err == nil && d.isOurs(out.User):
+		d.shown = d.hasID(out.User)
 		return nil
 	case err == nil && !d.isForeign(out.User):
 		return refuse("a user named %q was there at %s in the path %s: the engine can have made one only in %s, and not so early, as far as the clocks agree. "+
@@ -47,17 +49,25 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 }
 
 func (d *deletion) isOurs(found *types.User) bool {
-	if d.user.UserID != "" && aws.ToString(found.UserId) == d.user.UserID {
+	switch {
+	case d.hasID(found), d.isRecreated(found):
 		return true
+	case d.user.UserID != "":
+		return false
 	}
-	// A creation whose answer never came, or recreate, made a user whose id is
-	// not known, in the path on record. Nobody can have made a user of that name
-	// there since, only before.
-	since := d.user.RecreatedAt
-	if d.user.UserID == "" {
-		since = d.user.Created
-	}
-	return !since.IsZero() && aws.ToString(found.Path) == d.user.Path && !aws.ToTime(found.CreateDate).Before(since.Add(-skewAllowance))
+	// A creation whose answer never came made a user whose id is not known, in the
+	// path on record. Nobody can have made a user of that name there since, only before.
+	return aws.ToString(found.Path) == d.user.Path && !aws.ToTime(found.CreateDate).Before(d.user.Created.Add(-skewAllowance))
+}
+
+func (d *deletion) hasID(found *types.User) bool {
+	return d.user.UserID != "" && aws.ToString(found.UserId) == d.user.UserID
+}
+
+// isRecreated says whether it is the bare user that recreate makes, whose id is not
+// known if its answer was lost: in a path in which nobody else makes users.
+func (d *deletion) isRecreated(found *types.User) bool {
+	return !d.user.RecreatedAt.IsZero() && aws.ToString(found.UserName) == d.name && aws.ToString(found.Path) == recreatedPath(d.user.Path)
 }
 
 // isForeign says whether a user that is not known to be ours is certain not to
@@ -65,7 +75,7 @@ func (d *deletion) isOurs(found *types.User) bool {
 // no user in, together with a date before the record. A date alone is no proof.
 func (d *deletion) isForeign(found *types.User) bool {
 	if d.user.UserID != "" {
-		return d.user.RecreatedAt.IsZero()
+		return true
 	}
 	return aws.ToString(found.Path) != d.user.Path && aws.ToTime(found.CreateDate).Before(d.user.Created.Add(-skewAllowance))
 }
@@ -73,13 +83,8 @@ func (d *deletion) isForeign(found *types.User) bool {
 // checkTraces judges by what the eight core actions show, where iam:GetUser is
 // denied. Only the recorded access key, or the inline policy that bears the user's
 // own unguessable name, shows that the user is ours.
-//
-// One that shows neither is ours, emptied, if a process died in deleting it. Else it
-// may be ours, emptied by somebody, or a stranger's. The denial may pass, and
-// iam:GetUser tell then: the user is left alone until it was denied in two attempts
-// that far apart.
 func (d *deletion) checkTraces(ctx context.Context) error {
-	if d.user.Proven && !d.seesUsers.Load() {
+	if d.provenLately() && !d.seesUsers.Load() {
 		return nil // DeleteUser decides
 	}
 	ours, strange, err := d.traces(ctx)
@@ -102,7 +107,22 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 	if ours, err := d.whereabouts(ctx); ours || err != nil {
 		return err
 	}
-	if len(strange) > 0 {
+	return d.traceless(strange)
+}
+
+// provenLately says whether an attempt of the last minutes has proven who bears the
+// name to be ours: long enough for what is tried again when AWS is sure of a young user.
+// Under a name that somebody chose that says little of who bears it some minutes later.
+func (d *deletion) provenLately() bool {
+	return d.user.Proven && !d.renamed() && d.now().Before(d.user.FailedSince.Add(2*settlingTime))
+}
+
+// traceless judges a user that shows nothing of ours. It is ours, emptied, if a
+// process died in deleting it. Else it may be ours, emptied by somebody or by an
+// attempt that failed, or a stranger's. The denial of iam:GetUser may pass, and that
+// tell then: the user is left alone until it was denied in two attempts that far apart.
+func (d *deletion) traceless(strange []string) error {
+	if len(strange) > 0 && (!d.user.Proven || d.renamed()) {
 		return refuse("user %q has access key(s) %s that the engine did not make, and nothing that it made: it may be somebody else's. "+
 			"Grant iam:GetUser on it, so that its id can be compared with %q", d.user.Username, some(strange), d.user.UserID)
 	}
@@ -124,18 +144,18 @@ func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	called, listed, err := d.find(ctx)
+	seen, err := d.find(ctx)
 	switch {
 	case err != nil:
 		return false, err
-	case called == "" && listed && d.user.RecreatedAt.IsZero():
-		return false, d.unlisted(ctx)
-	case called == "" && listed:
-		return false, nil // the id on record is not that of the user that was made last
-	case called == "":
+	case seen == nil:
 		return false, doubt
-	case called != d.name:
-		return false, d.moved(ctx, called)
+	case seen.called == "" && !seen.taken:
+		return false, fmt.Errorf("%w: AWS does not list user %q, which is there", errUnsettled, d.name)
+	case seen.called == "":
+		return false, d.unlisted(ctx)
+	case seen.called != d.name:
+		return false, d.moved(ctx, seen.called)
 	}
 	d.proven.Store(true)
 	return true, nil
@@ -148,7 +168,8 @@ func (d *deletion) unlisted(ctx context.Context) error {
 		if d.user.AccessKeyID == "" {
 			return nil // nobody was told the name; see doubtEnds
 		}
-		return fmt.Errorf("%w: AWS lists no user with the id %q of %q, but may only not know it yet: user %q, which is there, counts as somebody else's if that is still so at %s",
+		return fmt.Errorf("%w: AWS lists no user with the id %q of %q, but may only not know it yet: user %q, which is there, counts as somebody else's if that is still so at %s. "+
+			"Granting iam:GetUser on it, which is denied, settles it at once",
 			errUnsettled, d.user.UserID, d.user.Username, d.name, timestamp(settles))
 	}
 	d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",

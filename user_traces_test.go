@@ -348,3 +348,26 @@ func TestADeletionThatAReloadStopsSparesAStranger(t *testing.T) {
 	}
 	unchanged()
 }
+
+// iam:GetUser has settled a doubt: a denial met later begins another. Break it by not
+// forgetting DoubtedSince in deletion.checkOwnership.
+func TestADoubtThatAWSHasSettledIsNotBelievedLater(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, unlistedPolicy)
+	l := e.emptied(e.issue("app", nil))
+	e.advance(10 * time.Minute)
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l), "iam:GetUser has shown that it is ours")
+	remove()
+	e.deleteAll(l.username())
+	_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
+	require.NoError(t, err)
+	untouched := e.untouched(l.username())
+	e.advance(10 * time.Minute)
+	e.start()
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	untouched()
+}

@@ -1,0 +1,132 @@
+package awsiam
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-aws-iam/internal/awsfake"
+)
+
+// The bare user that deletion makes to learn whether a name is free, and who has the
+// name later.
+
+// byPathPolicy allows everything on users in the integration's path.
+const byPathPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::*:user/vault/*"}]}`
+
+// untouched returns a check that the user is as it is now.
+func (e *env) untouched(name string) func() {
+	e.t.Helper()
+	before, found := e.acct.User(name)
+	require.True(e.t, found)
+	return func() {
+		e.t.Helper()
+		after, found := e.acct.User(name)
+		require.True(e.t, found, "a stranger's user was deleted")
+		require.Equal(e.t, before, after)
+	}
+}
+
+// denies has AWS deny the actions, in passing, until it is healed.
+func (e *env) denies(actions ...string) (heal func()) {
+	var heals []func()
+	for _, action := range actions {
+		heals = append(heals, e.aws.Inject(awsfake.Fault{Service: "iam", Action: action, Code: "AccessDenied"}))
+	}
+	return func() {
+		for _, heal := range heals {
+			heal()
+		}
+	}
+}
+
+// A stranger who has the name is told from the bare user, whose id is on no record if
+// its answer was lost, by the path. Break it by having recreatedPath return the path.
+func TestAStrangerIsNotTakenForTheUserMadeAgain(t *testing.T) {
+	t.Parallel()
+	for name, scene := range map[string]struct {
+		policy string
+		during func(*env, lease) // an attempt that fails, which finds the name free or cannot tell
+	}{
+		"everything denied": {widePolicy, func(e *env, l lease) {
+			e.strangerNamed(l.username())
+			heal := e.denies("")
+			require.Error(e.t, e.revoke(l))
+			heal()
+		}},
+		"the answer lost, without effect": {widePolicy, func(e *env, l lease) {
+			e.strangerNamed(l.username())
+			e.aws.Inject(awsfake.Fault{Action: "CreateUser", Status: 500, Count: 1})
+			heal := e.denies("GetUser", "ListAccessKeys")
+			require.Error(e.t, e.revoke(l))
+			heal()
+		}},
+		"the account full": {byPathPolicy, func(e *env, l lease) {
+			remove := e.aws.Inject(awsfake.Fault{Action: "CreateUser", Code: "LimitExceeded"})
+			require.Error(e.t, e.revoke(l))
+			remove()
+			e.strangerNamed(l.username())
+		}},
+		"the bare user deleted, the record not": {byPathPolicy, func(e *env, l lease) {
+			e.storage.on(func(op, _ string) (bool, error) { return op != "delete", failIf(op == "delete") })
+			require.Error(e.t, e.revoke(l))
+			e.storage.on(nil)
+			e.strangerNamed(l.username())
+		}},
+		"in another path": {widePolicy, func(e *env, l lease) {
+			e.acct.AddUser("/people/", l.username(), testPolicy)
+			heal := e.denies("")
+			require.Error(e.t, e.revoke(l))
+			heal()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, scene.policy)
+			l := e.issue("app", nil)
+			e.deleteByHand(l.username())
+			e.advance(10 * time.Minute)
+			scene.during(e, l)
+			require.NotEmpty(t, e.records())
+			untouched := e.untouched(l.username())
+			require.NoError(t, e.revoke(l), "AWS shows another id")
+			untouched()
+			require.Empty(t, e.records())
+		})
+	}
+}
+
+// Where users are listed the bare one is known by its path, too. Break it by leaving
+// isRecreated out of deletion.find.
+func TestTheListTellsTheUserMadeAgain(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, listedPolicy)
+	l := e.issue("app", nil)
+	e.deleteByHand(l.username())
+	e.advance(10 * time.Minute)
+	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Count: 1, LostBefore: true, Hook: func(awsfake.Call) { e.kill() }})
+	require.Error(t, e.revoke(l))
+	e.heal()
+	require.Len(t, e.issuedUsers(), 1)
+	e.finish()
+	e.requireNothingLeft()
+}
+
+func TestIdentityOfAUserWithoutAnId(t *testing.T) {
+	now := time.Now()
+	d := &deletion{name: "app", user: &userRecord{issuedUser: issuedUser{Username: "app", Path: testPath, Created: now}}}
+	found := func(path string, age time.Duration) *types.User {
+		return &types.User{UserId: aws.String("AIDA1"), UserName: aws.String("app"), Path: &path, CreateDate: aws.Time(now.Add(-age))}
+	}
+	require.True(t, d.isOurs(found(testPath, time.Minute)))
+	require.False(t, d.isOurs(found(testPath, 2*time.Hour)))
+	d.user.UserID = "AIDA2"
+	require.False(t, d.isOurs(found(testPath, 0)))
+	require.False(t, d.isOurs(found(testPath+"recreated/", 0)), "it was never asked for")
+	d.user.RecreatedAt = now
+	require.False(t, d.isOurs(found(testPath, 0)))
+	require.True(t, d.isOurs(found(testPath+"recreated/", 0)))
+}
