@@ -1,8 +1,11 @@
 package awsiam
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,6 +37,9 @@ const (
 	// says otherwise. Throttling is the common reason; with maxBackoff this
 	// rides out about half a minute of it, within a creation's time.
 	defaultRetries = 10
+	// contentPeek is how much of an answer is looked at for the name of its call, which
+	// comes first.
+	contentPeek = 512
 )
 
 // iamAPI is the part of IAM that the engine uses. The first eight are all that
@@ -128,7 +134,7 @@ func newConnection(ctx context.Context, in *integration, httpClient aws.HTTPClie
 
 func (in *integration) connection(cfg aws.Config, identity callerIdentity, count *tally) *connection {
 	return &connection{
-		iam:       iam.NewFromConfig(cfg, in.iamOptions, iam.WithAPIOptions(addAttemptTracker), governed(in.governor(identity.AccountID)), count.counted),
+		iam:       iam.NewFromConfig(cfg, in.iamOptions, iam.WithAPIOptions(addAttemptTracker, addContentCheck), governed(in.governor(identity.AccountID)), count.counted),
 		sts:       sts.NewFromConfig(cfg, in.stsOptions),
 		accountID: identity.AccountID, revision: in.Revision,
 		identity: identity, identityRevision: in.IdentityRevision, region: cfg.Region, credentials: cfg.Credentials,
@@ -190,6 +196,31 @@ func addAttemptTracker(stack *middleware.Stack) error {
 	}
 	// After the session is there that the call is signed with: without, nothing is sent.
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AttemptTracker", track), "Signing", middleware.Before)
+}
+
+// addContentCheck has a success that is not AWS's count for none: a proxy's page, say.
+// Of calls that have nothing to tell, as deletions have not, the SDK looks at nothing
+// but the status. AWS's answers have a request id, and name the call in the body
+// (CommonParameters and the examples of the IAM API reference).
+func addContentCheck(stack *middleware.Stack) error {
+	check := func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleDeserialize(ctx, in)
+		response, ok := out.RawResponse.(*smithyhttp.Response)
+		if err != nil || !ok || response.StatusCode/100 != 2 || response.Header.Get("X-Amzn-Requestid") != "" {
+			return out, metadata, err
+		}
+		body := bufio.NewReader(response.Body)
+		start, _ := body.Peek(contentPeek) // an error will be met by who reads on
+		response.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, response.Body}
+		if !bytes.Contains(start, []byte("<"+middleware.GetOperationName(ctx)+"Response")) {
+			err = errNoContent
+		}
+		return out, metadata, err
+	}
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("ContentCheck", check), middleware.After)
 }
 
 // mayHaveHappened says whether a call that ended in err may have had its

@@ -1,0 +1,102 @@
+package awsiam
+
+import (
+	"bytes"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Answers of success that are not AWS's: a proxy's.
+
+// answered has the actions answered with the body and 200 instead of by AWS.
+func (e *env) answered(body string, actions ...string) (heal func()) {
+	e.t.Helper()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent, err := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+		if err == nil && r.ParseForm() == nil && slices.Contains(actions, r.PostForm.Get("Action")) {
+			_, _ = w.Write([]byte(body))
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+		e.aws.ServeHTTP(w, r)
+	}))
+	e.t.Cleanup(proxy.Close)
+	config := e.connection(e.key)
+	config["iam_endpoint"], config["sts_endpoint"] = proxy.URL, proxy.URL
+	e.write("config", config)
+	return func() {
+		e.t.Helper()
+		e.write("config", e.connection(e.key))
+	}
+}
+
+// strangeAnswers are what is not AWS's.
+var strangeAnswers = map[string]string{"empty": "", "a page": "<html>please log in</html>"}
+
+// Break it by leaving addContentCheck out of the client.
+func TestAnAnswerThatIsNotOfAWSEndsNobody(t *testing.T) {
+	t.Parallel()
+	for name, body := range strangeAnswers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			l := e.issue("app", nil)
+			e.advance(10 * time.Minute)
+			heal := e.answered(body, "DeleteAccessKey", "DeleteUserPolicy", "DeleteUser")
+			require.ErrorContains(t, e.revoke(l), errNoContent.Error())
+			heal()
+			require.Len(t, e.issuedUsers(), 1)
+			require.NoError(t, e.revoke(l))
+			e.requireNothingLeft()
+		})
+	}
+}
+
+// Break it likewise.
+func TestAnAnswerThatIsNotOfAWSProvesNothing(t *testing.T) {
+	t.Parallel()
+	for name, body := range strangeAnswers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, widePolicy)
+			l := e.issue("app", nil)
+			e.deleteByHand(l.username())
+			e.strangerNamed(l.username())
+			untouched := e.untouched(l.username())
+			e.advance(10 * time.Minute)
+			e.answered(body, "DeleteAccessKey")
+			require.NoError(t, e.revoke(l), "the ids differ, so ours is gone")
+			untouched()
+		})
+	}
+}
+
+// A list that does not have a user who is there says nothing of another. Break it by
+// not looking at taken in deletion.whereabouts, and by leaving out addContentCheck.
+func TestAnIncompleteListForgetsNobody(t *testing.T) {
+	t.Parallel()
+	answers := map[string]string{
+		"nobody": "<ListUsersResponse><ListUsersResult><IsTruncated>false</IsTruncated><Users/></ListUsersResult></ListUsersResponse>",
+	}
+	maps.Copy(answers, strangeAnswers)
+	for name, body := range answers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, listedPolicy)
+			l := e.emptied(e.issue("app", nil))
+			require.NoError(t, dependentsByHand["login profile"](t.Context(), e.byHand(), e.acct, l.username()))
+			e.advance(10 * time.Minute)
+			e.answered(body, "ListUsers")
+			require.Error(t, e.revoke(l))
+			require.NotEmpty(t, e.records(), "a user of ours is there and on no record")
+		})
+	}
+}
