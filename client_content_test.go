@@ -38,6 +38,9 @@ func (e *env) answered(body string, actions ...string) (heal func()) {
 	}
 }
 
+// emptyList is AWS's, of an account without users.
+const emptyList = "<ListUsersResponse><ListUsersResult><IsTruncated>false</IsTruncated><Users/></ListUsersResult></ListUsersResponse>"
+
 // strangeAnswers are what is not AWS's.
 var strangeAnswers = map[string]string{"empty": "", "a page": "<html>please log in</html>"}
 
@@ -80,12 +83,10 @@ func TestAnAnswerThatIsNotOfAWSProvesNothing(t *testing.T) {
 }
 
 // A list that does not have a user who is there says nothing of another. Break it by
-// not looking at taken in deletion.whereabouts, and by leaving out addContentCheck.
+// not looking at taken in deletion.unlisted, and by leaving out addContentCheck.
 func TestAnIncompleteListForgetsNobody(t *testing.T) {
 	t.Parallel()
-	answers := map[string]string{
-		"nobody": "<ListUsersResponse><ListUsersResult><IsTruncated>false</IsTruncated><Users/></ListUsersResult></ListUsersResponse>",
-	}
+	answers := map[string]string{"nobody": emptyList}
 	maps.Copy(answers, strangeAnswers)
 	for name, body := range answers {
 		t.Run(name, func(t *testing.T) {

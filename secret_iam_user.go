@@ -145,7 +145,7 @@ func (b *backend) retireLeased(ctx context.Context, s logical.Storage, user issu
 		if err != nil || legible == nil {
 			return err
 		}
-		if err := b.storeUser(ctx, s, b.inPlaceOf(legible, user)); err != nil {
+		if err := b.putInPlace(ctx, s, b.inPlaceOf(legible, user)); err != nil {
 			return err
 		}
 		return b.retire(ctx, s, user.Username, revoked)

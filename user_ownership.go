@@ -150,10 +150,8 @@ func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 		return false, err
 	case seen == nil:
 		return false, doubt
-	case seen.called == "" && !seen.taken:
-		return false, fmt.Errorf("%w: AWS does not list user %q, which is there", errUnsettled, d.name)
 	case seen.called == "":
-		return false, d.unlisted(ctx)
+		return false, d.unlisted(ctx, seen)
 	case seen.called != d.name:
 		return false, d.moved(ctx, seen.called)
 	}
@@ -162,12 +160,15 @@ func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 }
 
 // unlisted takes it that ours is gone, and that who has its name is another, since
-// no user of the account has its id: when it is old enough for that to be certain.
-func (d *deletion) unlisted(ctx context.Context) error {
-	if settles := d.user.settles(); d.now().Before(settles) {
-		if d.user.AccessKeyID == "" {
-			return nil // nobody was told the name; see doubtEnds
-		}
+// no user of the account has its id: when it is old enough for that to be certain, and
+// if the list has the other.
+func (d *deletion) unlisted(ctx context.Context, seen *sighting) error {
+	switch settles := d.user.settles(); {
+	case d.now().Before(settles) && d.user.AccessKeyID == "":
+		return nil // nobody was told the name; see doubtEnds
+	case !seen.taken:
+		return fmt.Errorf("%w: AWS does not list user %q, which is there", errUnsettled, d.name)
+	case d.now().Before(settles):
 		return fmt.Errorf("%w: AWS lists no user with the id %q of %q, but may only not know it yet: user %q, which is there, counts as somebody else's if that is still so at %s. "+
 			"Granting iam:GetUser on it, which is denied, settles it at once",
 			errUnsettled, d.user.UserID, d.user.Username, d.name, timestamp(settles))

@@ -273,19 +273,28 @@ func TestUndoingIsInNoDoubt(t *testing.T) {
 // record without a key out of deletion.unlisted.
 func TestUndoingWaitsForNoList(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, listedPolicy)
-	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Code: "LimitExceeded"})
-	e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Code: "LimitExceeded"})
-	e.aws.Inject(awsfake.Fault{Action: "ListUsers", Count: 1, Hook: func(awsfake.Call) { // which then has another id
-		name := e.issuedUsers()[0].Name
-		e.deleteByHand(name)
-		_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name, Path: aws.String(testPath)})
-		assert.NoError(t, err)
-	}})
-	resp, err := e.do(logical.ReadOperation, "creds/app", nil)
-	require.True(t, err != nil || resp.IsError())
-	require.Equal(t, 1, e.aws.Count("ListUsers"))
-	e.requireNothingLeft()
+	for name, prepare := range map[string]func(*env){
+		"it has nobody of the name": func(e *env) { e.answered(emptyList, "ListUsers") },
+		"it has another of the name": func(e *env) {
+			e.aws.Inject(awsfake.Fault{Action: "ListUsers", Count: 1, Hook: func(awsfake.Call) {
+				name := e.issuedUsers()[0].Name
+				e.deleteByHand(name)
+				_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name, Path: aws.String(testPath)})
+				assert.NoError(t, err)
+			}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, listedPolicy)
+			e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Code: "LimitExceeded"})
+			e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Code: "LimitExceeded"})
+			prepare(e)
+			resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+			require.True(t, err != nil || resp.IsError())
+			e.requireNothingLeft()
+		})
+	}
 }
 
 // A process that was suspended does not know any more what it has made: the reaper
