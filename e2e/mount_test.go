@@ -214,7 +214,7 @@ func (m *mount) usersIn(accountID string) []awsfake.UserInfo {
 	m.t.Helper()
 	var mine []awsfake.UserInfo
 	for _, user := range m.aws.Account(accountID).Users() {
-		if strings.HasPrefix(user.Path, m.userPath) {
+		if m.userPath != "" && strings.HasPrefix(user.Path, m.userPath) {
 			mine = append(mine, user)
 		}
 	}
