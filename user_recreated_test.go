@@ -99,22 +99,6 @@ func TestAStrangerIsNotTakenForTheUserMadeAgain(t *testing.T) {
 	}
 }
 
-// Where users are listed the bare one is known by its path, too. Break it by leaving
-// isRecreated out of deletion.find.
-func TestTheListTellsTheUserMadeAgain(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, listedPolicy)
-	l := e.issue("app", nil)
-	e.deleteByHand(l.username())
-	e.advance(10 * time.Minute)
-	e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Count: 1, LostBefore: true, Hook: func(awsfake.Call) { e.kill() }})
-	require.Error(t, e.revoke(l))
-	e.heal()
-	require.Len(t, e.issuedUsers(), 1)
-	e.finish()
-	e.requireNothingLeft()
-}
-
 func TestIdentityOfAUserWithoutAnId(t *testing.T) {
 	now := time.Now()
 	d := &deletion{name: "app", user: &userRecord{issuedUser: issuedUser{Username: "app", Path: testPath, Created: now}}}
