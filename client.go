@@ -198,15 +198,14 @@ func addAttemptTracker(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("AttemptTracker", track), "Signing", middleware.Before)
 }
 
-// addContentCheck has a success that is not AWS's count for none: a proxy's page, say.
+// addContentCheck has a success that is not IAM's count for none: a proxy's page, say.
 // Of calls that have nothing to tell, as deletions have not, the SDK looks at nothing
-// but the status. AWS's answers have a request id, and name the call in the body
-// (CommonParameters and the examples of the IAM API reference).
+// but the status. IAM's answers name the call (the examples of its API reference).
 func addContentCheck(stack *middleware.Stack) error {
 	check := func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		response, ok := out.RawResponse.(*smithyhttp.Response)
-		if err != nil || !ok || response.StatusCode/100 != 2 || response.Header.Get("X-Amzn-Requestid") != "" {
+		if err != nil || !ok || response.StatusCode/100 != 2 {
 			return out, metadata, err
 		}
 		body := bufio.NewReader(response.Body)

@@ -22,6 +22,7 @@ func (e *env) answered(body string, actions ...string) (heal func()) {
 		sent, err := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(sent))
 		if err == nil && r.ParseForm() == nil && slices.Contains(actions, r.PostForm.Get("Action")) {
+			w.Header().Set("x-amzn-RequestId", "a gateway's")
 			_, _ = w.Write([]byte(body))
 			return
 		}
@@ -100,4 +101,16 @@ func TestAnIncompleteListForgetsNobody(t *testing.T) {
 			require.NotEmpty(t, e.records(), "a user of ours is there and on no record")
 		})
 	}
+}
+
+// Nor does an answer about a user that leaves out who it is. Break it by leaving
+// complete out of deletion.checkOwnership.
+func TestAUserWithoutAnIDIsNoStranger(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, followedPolicy)
+	l := e.emptied(e.issue("app", nil))
+	e.advance(10 * time.Minute)
+	e.answered("<GetUserResponse><GetUserResult><User><UserName>"+l.username()+"</UserName></User></GetUserResult></GetUserResponse>", "GetUser")
+	require.ErrorContains(t, e.revoke(l), errNoContent.Error())
+	require.NotEmpty(t, e.records())
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -20,8 +18,7 @@ import (
 func TestTidyDeletesNothingWhileARecordCannotBeRead(t *testing.T) {
 	e := newEnv(t, listingPolicy)
 	l := e.issue("app", map[string]any{"ttl": "20h"})
-	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-	require.NoError(t, err)
+	e.rename(l.username(), "renamed")
 	require.NoError(t, e.storage.Put(t.Context(), &logical.StorageEntry{Key: userPrefix + l.username(), Value: []byte(`{"version":2,"username":"` + l.username() + `"}`)}))
 	e.advance(2 * time.Hour)
 	_ = e.tidy(forReal)

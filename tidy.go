@@ -142,7 +142,7 @@ func (t *tidying) list(ctx context.Context, conn *connection, in *integration) (
 	err := eachUserOfAccount(ctx, conn.iam, func(user types.User) error {
 		t.update(func(run *tidyRun) { run.Listed++ })
 		switch path := aws.ToString(user.Path); {
-		case aws.ToString(user.UserName) == "" || user.CreateDate == nil:
+		case !complete(user):
 			return errNoContent
 		case t.b.isOwnPath(path) && !strings.HasPrefix(path, in.UserPath):
 			// Another integration's, or this one's as it was: its rights end elsewhere now.

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
@@ -242,8 +240,7 @@ func TestADamagedRecordOfARenamedUser(t *testing.T) {
 			e := newEnv(t, byKey)
 			l := e.issue("app", nil)
 			e.advance(time.Hour)
-			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-			require.NoError(t, err)
+			e.rename(l.username(), "renamed")
 			remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", User: "renamed", Code: "ServiceFailure"})
 			require.Error(t, e.revoke(l))
 			remove()

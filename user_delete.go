@@ -112,6 +112,8 @@ func (d *deletion) delete(ctx context.Context) error {
 		err = d.deleteUser(ctx)
 	}
 	switch {
+	case err == nil && d.renamed() && !d.user.RecreatedAt.IsZero():
+		return d.gone(ctx) // it may have been a bare one, or there be one of the name on record
 	case err == nil:
 		return nil
 	case hasCode(err, codeNoSuchEntity):

@@ -26,7 +26,8 @@ func (d *deletion) notFound(ctx context.Context) error {
 }
 
 // absent returns nil if it can be that there is no user of the name, unless it
-// bears another name now or is so young that IAM may just not know it yet.
+// bears another name now or is so young that IAM may just not know it yet; and errGone
+// if who has the name is certain to be another.
 func (d *deletion) absent(ctx context.Context) error {
 	doubt, err := d.follow(ctx)
 	if err != nil {
@@ -36,7 +37,11 @@ func (d *deletion) absent(ctx context.Context) error {
 		return fmt.Errorf("%w: AWS does not know user %q, but may only not know it yet: it was made less than %s ago and counts as gone if that is still so at %s",
 			errUnsettled, d.name, settlingTime, timestamp(settles))
 	}
-	return d.search(ctx, doubt)
+	seen, err := d.search(ctx, doubt)
+	if err == nil && seen != nil && seen.taken {
+		return d.unlisted(ctx, seen)
+	}
+	return err
 }
 
 // gone takes it that no user of the name is ours. One that had been renamed may
@@ -94,18 +99,19 @@ func (d *deletion) follow(ctx context.Context) (doubt, err error) {
 // far as that is allowed: of one that was renamed after its key was deleted nothing
 // else tells. Where the user does not turn up that ends a doubt; where AWS does not
 // list users the doubt stays.
-func (d *deletion) search(ctx context.Context, doubt error) error {
-	switch seen, err := d.find(ctx); {
+func (d *deletion) search(ctx context.Context, doubt error) (*sighting, error) {
+	seen, err := d.find(ctx)
+	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case seen == nil:
-		return doubt
+		return nil, doubt
 	case seen.called == "":
-		return nil
+		return seen, nil
 	case seen.called == d.name:
-		return fmt.Errorf("%w: AWS does not know user %q, but lists it", errUnsettled, d.name)
+		return nil, fmt.Errorf("%w: AWS does not know user %q, but lists it", errUnsettled, d.name)
 	default:
-		return d.moved(ctx, seen.called)
+		return nil, d.moved(ctx, seen.called)
 	}
 }
 
@@ -125,7 +131,7 @@ func (d *deletion) find(ctx context.Context) (*sighting, error) {
 	err := eachUserOfAccount(ctx, d.iam, func(user types.User) error {
 		name := aws.ToString(user.UserName)
 		switch {
-		case name == "" || aws.ToString(user.UserId) == "":
+		case !complete(user):
 			return errNoContent
 		case d.hasID(&user):
 			seen.called = name

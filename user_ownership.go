@@ -15,37 +15,42 @@ import (
 // after ours was deleted by hand, or may have been somebody's before.
 func (d *deletion) checkOwnership(ctx context.Context) error {
 	out, err := d.iam.GetUser(ctx, &iam.GetUserInput{UserName: &d.name})
-	if err == nil && out.User != nil {
-		d.seesUsers.Store(true)
-		d.user.DoubtedSince = time.Time{}
-	}
 	switch {
-	case err == nil && out.User == nil:
-		return errNoContent
-	case err == nil && d.isOurs(out.User):
-		d.shown = d.hasID(out.User)
-		return nil
-	case err == nil && !d.isForeign(out.User):
-		return refuse("a user named %q was there at %s in the path %s: the engine can have made one only in %s, and not so early, as far as the clocks agree. "+
-			"If it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)), aws.ToString(out.User.Path), d.user.Path)
-	case err == nil:
-		doubt, err := d.follow(ctx)
-		if err == nil {
-			err = d.search(ctx, doubt)
-		}
-		if err != nil {
-			return err
-		}
-		d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
-			"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
-		return d.gone(ctx)
 	case hasCode(err, codeNoSuchEntity):
 		return d.notFound(ctx)
 	case hasCode(err, codeAccessDenied):
 		// iam:GetUser is not among the eight core actions.
 		return d.checkTraces(ctx)
+	case err != nil:
+		return err
+	case out.User == nil || !complete(*out.User):
+		return errNoContent
 	}
-	return err
+	d.seesUsers.Store(true)
+	switch {
+	case d.isOurs(out.User):
+		d.shown = d.hasID(out.User)
+		d.user.DoubtedSince = time.Time{}
+		return nil
+	case !d.isForeign(out.User):
+		return refuse("a user named %q was there at %s in the path %s: the engine can have made one only in %s, and not so early, as far as the clocks agree. "+
+			"If it is not somebody else's, delete it by hand", d.user.Username, timestamp(aws.ToTime(out.User.CreateDate)), aws.ToString(out.User.Path), d.user.Path)
+	}
+	doubt, err := d.follow(ctx)
+	if err == nil {
+		_, err = d.search(ctx, doubt)
+	}
+	if err != nil {
+		return err
+	}
+	d.logger.Warn("the name of an issued user belongs to somebody else's user now, which is left alone",
+		"username", d.user.Username, "user_id", d.user.UserID, "found_user_id", aws.ToString(out.User.UserId))
+	return d.gone(ctx)
+}
+
+// complete says whether AWS has told of a user what tells it from others.
+func complete(user types.User) bool {
+	return aws.ToString(user.UserName) != "" && aws.ToString(user.UserId) != "" && user.CreateDate != nil
 }
 
 func (d *deletion) isOurs(found *types.User) bool {

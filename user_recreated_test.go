@@ -60,7 +60,7 @@ func TestAStrangerIsNotTakenForTheUserMadeAgain(t *testing.T) {
 		"the answer lost, without effect": {widePolicy, func(e *env, l lease) {
 			e.strangerNamed(l.username())
 			e.aws.Inject(awsfake.Fault{Action: "CreateUser", Status: 500, Count: 1})
-			heal := e.denies("GetUser", "ListAccessKeys")
+			heal := e.denies("GetUser", "ListAccessKeys", "ListUsers")
 			require.Error(e.t, e.revoke(l))
 			heal()
 		}},
@@ -95,6 +95,50 @@ func TestAStrangerIsNotTakenForTheUserMadeAgain(t *testing.T) {
 			require.NoError(t, e.revoke(l), "AWS shows another id")
 			untouched()
 			require.Empty(t, e.records())
+		})
+	}
+}
+
+// The user is under another name, and a bare one under its own, or the reverse: the end
+// of one is not the end of both. Break it by leaving gone out of deletion.delete.
+func TestABareUserBesideARenamedOne(t *testing.T) {
+	t.Parallel()
+	for name, scene := range map[string]struct {
+		policy string
+		begin  func(*env, lease) // ends with two users, and a record that knows of both
+	}{
+		"ours has another name": {listedPolicy, func(e *env, l lease) {
+			remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: "ServiceFailure"})
+			require.Error(e.t, e.revoke(l))
+			e.rename(l.username(), "renamed")
+			e.advance(15 * time.Minute)
+			e.start()
+			e.aws.Inject(awsfake.Fault{Action: "ListUsers", Code: "AccessDenied", Count: 1})
+			require.Error(e.t, e.revoke(l))
+			remove()
+		}},
+		"ours was given back its name": {followedPolicy, func(e *env, l lease) {
+			e.rename(l.username(), "renamed")
+			remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: "ServiceFailure"})
+			require.Error(e.t, e.revoke(l), "found by its key, which goes")
+			remove()
+			e.rename("renamed", l.username())
+			e.advance(15 * time.Minute)
+			e.start()
+			remove = e.aws.Inject(awsfake.Fault{Action: "CreateUser", Lost: true})
+			require.Error(e.t, e.revoke(l))
+			remove()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, scene.policy)
+			l := e.issue("app", nil)
+			e.advance(time.Hour)
+			scene.begin(e, l)
+			require.Len(t, e.issuedUsers(), 2)
+			e.finish()
+			e.requireNothingLeft()
 		})
 	}
 }

@@ -12,13 +12,19 @@ import (
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
 )
 
+// rename has somebody rename a user.
+func (e *env) rename(from, to string) {
+	e.t.Helper()
+	_, err := e.byHand().UpdateUser(e.t.Context(), &iam.UpdateUserInput{UserName: &from, NewUserName: &to})
+	require.NoError(e.t, err)
+}
+
 // AWS says whose the key is, but does not know the new name yet.
 func TestARenamedUserThatAWSDoesNotKnowYet(t *testing.T) {
 	e := newEnv(t, widePolicy)
 	l := e.issue("app", nil)
 	e.advance(time.Hour)
-	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-	require.NoError(t, err)
+	e.rename(l.username(), "renamed")
 	remove := e.aws.Inject(awsfake.Fault{User: "renamed", Status: 404, Code: "NoSuchEntity"})
 	_ = e.revoke(l)
 	remove()
@@ -32,8 +38,7 @@ func TestAUserRenamedDuringTheDeletion(t *testing.T) {
 	e := newEnv(t, widePolicy)
 	l := e.issue("app", nil)
 	e.advance(time.Hour)
-	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-	require.NoError(t, err)
+	e.rename(l.username(), "renamed")
 	n := 0
 	e.storage.on(func(op, key string) (bool, error) { // the record's write between the answer and the deletion
 		if op == "put" && strings.HasPrefix(key, userPrefix) {
@@ -61,13 +66,11 @@ func TestAUserGivenBackItsName(t *testing.T) {
 	e.write("roles/big", map[string]any{"policy_arns": arn})
 	l := e.issue("big", nil)
 	e.advance(time.Hour)
-	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-	require.NoError(t, err)
+	e.rename(l.username(), "renamed")
 	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", User: "renamed", Status: 500, Code: "ServiceFailure"})
 	require.Error(t, e.revoke(l))
 	remove()
-	_, err = e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("renamed"), NewUserName: aws.String(l.username())})
-	require.NoError(t, err)
+	e.rename("renamed", l.username())
 	_ = e.revoke(l)
 	e.finish()
 	e.requireNothingLeft()
@@ -79,8 +82,7 @@ func TestARenamedUserDeletedByHand(t *testing.T) {
 	e := newEnv(t, byKey)
 	l := e.issue("app", nil)
 	e.advance(time.Hour)
-	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-	require.NoError(t, err)
+	e.rename(l.username(), "renamed")
 	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", User: "renamed", Status: 500, Code: "ServiceFailure"})
 	require.Error(t, e.revoke(l))
 	remove()
@@ -147,8 +149,7 @@ func TestAUserRenamedAfterItsKeyWasDeletedWhoseNameWasTaken(t *testing.T) {
 	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Status: 403, Code: "AccessDenied"})
 	require.Error(t, e.revoke(l))
 	remove()
-	_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-	require.NoError(t, err)
+	e.rename(l.username(), "renamed")
 	stranger, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username())})
 	require.NoError(t, err)
 	e.finish()
@@ -244,8 +245,7 @@ func TestAStrangerWithTheNameOfARenamedUser(t *testing.T) {
 			e := newEnv(t, c.policy)
 			l := e.issue("app", nil)
 			e.advance(time.Hour)
-			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-			require.NoError(t, err)
+			e.rename(l.username(), "renamed")
 			fault := awsfake.Fault{User: "renamed", Status: 500}
 			if c.byHand {
 				fault.Action = "DeleteUser"
@@ -278,9 +278,8 @@ func TestTheKeyTellsAStrangerFromARenamedUser(t *testing.T) {
 			e := newEnv(t, policy)
 			l := e.issue("app", nil)
 			e.advance(time.Hour)
-			_, err := e.byHand().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String(l.username()), NewUserName: aws.String("renamed")})
-			require.NoError(t, err)
-			_, err = e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
+			e.rename(l.username(), "renamed")
+			_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
 			require.NoError(t, err)
 			stranger, _ := e.acct.User(l.username())
 			_ = e.revoke(l)

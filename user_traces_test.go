@@ -21,6 +21,9 @@ import (
 var groupsPolicy = strings.Replace(corePolicy, `[{`,
 	`[{"Effect":"Allow","Action":["iam:AddUserToGroup","iam:RemoveUserFromGroup"],"Resource":"arn:aws:iam::*:group/*"},{`, 1)
 
+// followedPolicy is the core's, and what tells a user by its id and by its key.
+var followedPolicy = strings.Replace(byKey, `"iam:GetAccessKeyLastUsed"`, `["iam:GetAccessKeyLastUsed","iam:GetUser"]`, 1)
+
 // unlistedPolicy allows everything but what would tell by itself.
 var unlistedPolicy = strings.Replace(widePolicy, `[{`, `[{"Effect":"Deny","Action":["iam:ListUsers"],"Resource":"*"},{`, 1)
 
@@ -139,6 +142,21 @@ func TestTheListOfUsersTellsAStranger(t *testing.T) {
 	}
 }
 
+// Also of a stranger in a path where nothing else may be asked. Break it by leaving
+// unlisted out of deletion.absent.
+func TestTheListOfUsersTellsAStrangerThatMayNotBeSeen(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, listedPolicy)
+	l := e.issue("app", nil)
+	e.deleteByHand(l.username())
+	e.acct.AddUser("/people/", l.username(), testPolicy)
+	untouched := e.untouched(l.username())
+	e.advance(10 * time.Minute)
+	require.NoError(t, e.revoke(l))
+	untouched()
+	require.Empty(t, e.records())
+}
+
 // A failure of another kind long before is no reason to believe the first denial.
 // Break it by counting from FailedSince in userRecord.doubtEnds.
 func TestADeletionThatHasBeenFailingBelievesNoFirstDenial(t *testing.T) {
@@ -159,7 +177,7 @@ func TestADeletionThatHasBeenFailingBelievesNoFirstDenial(t *testing.T) {
 // If nothing of the user may be seen, DeleteUser is not asked: it might have its
 // effect. Break it by returning nil for a denial in deletion.checkTraces.
 func TestAPassingDenialOfTheListIsNotBelieved(t *testing.T) {
-	for name, policy := range map[string]string{"core": groupsPolicy, "wide": widePolicy} {
+	for name, policy := range map[string]string{"core": groupsPolicy, "wide": unlistedPolicy} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, policy)
@@ -379,4 +397,23 @@ func TestADoubtThatAWSHasSettledIsNotBelievedLater(t *testing.T) {
 	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
 	require.ErrorContains(t, e.revoke(l), "not settled yet")
 	untouched()
+}
+
+// What iam:GetUser has shown of a stranger does not settle whether ours was renamed; but
+// time does. Break it by forgetting DoubtedSince whomever iam:GetUser shows.
+func TestADoubtAboutTheKeyEndsWhereAStrangerHasTheName(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, followedPolicy)
+	renamed, l := e.issue("app", nil), e.issue("app", nil)
+	e.advance(time.Hour)
+	e.rename(renamed.username(), "renamed")
+	require.NoError(t, e.revoke(renamed), "its key tells")
+	e.deleteByHand(l.username())
+	e.strangerNamed(l.username())
+	untouched := e.untouched(l.username())
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	e.advance(10 * time.Minute)
+	require.NoError(t, e.revoke(l))
+	untouched()
+	require.Empty(t, e.records())
 }
