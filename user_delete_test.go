@@ -324,6 +324,26 @@ func TestACrashWhileRecreatingLeavesNothing(t *testing.T) {
 	}
 }
 
+// Nor does one stay that could not be dropped, so that the creation failed. Break it by
+// keeping AccessKeyID in creation.createAccessKey.
+func TestAStrayKeyDoesNotHoldUpTheUndoing(t *testing.T) {
+	t.Parallel()
+	for name, policy := range policies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
+			e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", Code: "AccessDenied", Count: 1})
+			e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Code: "LimitExceeded"}) // it would show whose the user is
+			e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", FailAfter: true, Count: 1})
+			resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+			require.True(t, err != nil || resp.IsError())
+			e.finish()
+			e.requireNothingLeft()
+		})
+	}
+}
+
 func TestAStrayKeyOfALostAnswerIsDropped(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
