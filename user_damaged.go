@@ -145,7 +145,7 @@ func (b *backend) identify(ctx context.Context, conn *connection, user *issuedUs
 		return nil
 	case err != nil:
 		return err
-	case out.User == nil || out.User.CreateDate == nil:
+	case out.User == nil || !complete(*out.User):
 		return errNoContent
 	case !b.isOwnPath(aws.ToString(out.User.Path)):
 		return nil

@@ -28,7 +28,7 @@ func (e *env) provenAndReplaced() (l lease, untouched func()) {
 }
 
 // The proof is some minutes old, and iam:GetUser, which is granted or not, is denied.
-// Break it by not comparing with settlingTime in deletion.checkTraces.
+// Break it by not comparing with settlingTime in deletion.provenLately.
 func TestAnOldProofDoesNotMakeADenialBelieved(t *testing.T) {
 	t.Parallel()
 	for name, policy := range map[string]string{"wide": widePolicy, "listed": listedPolicy, "unlisted": unlistedPolicy} {
@@ -67,7 +67,7 @@ func TestAnOldProofKeepsNobody(t *testing.T) {
 }
 
 // A name that somebody chose is not unguessable: who bears it later may be anybody.
-// Break it by leaving renamed out of deletion.checkTraces.
+// Break it by leaving renamed out of deletion.provenLately, or of traceless.
 func TestAProofUnderAChosenNameIsNoProofLater(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, byKey)

@@ -95,7 +95,7 @@ func TestADenialOfWhatWasAllowedIsNotBelieved(t *testing.T) {
 }
 
 // A denial in a process that has not asked before may be one for good, or pass.
-// Break it by not comparing with doubtEnds in deletion.checkTraces.
+// Break it by not comparing with doubtEnds in deletion.traceless.
 func TestAFirstDenialIsNotBelievedAtOnce(t *testing.T) {
 	e := newEnv(t, unlistedPolicy)
 	l, unchanged := e.replaced()
@@ -225,7 +225,7 @@ func TestABareUserOfOursGoesInTime(t *testing.T) {
 }
 
 // A process died after it had emptied the user, and before it could say so: the next
-// one goes on at once. Break it by taking cutOff out of deletion.checkTraces.
+// one goes on at once. Break it by taking cutOff out of deletion.traceless.
 func TestAUserThatADeadProcessEmptiedGoesAtOnce(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	l := e.emptied(e.issue("app", nil))
@@ -317,7 +317,7 @@ func TestUndoingWaitsForNoList(t *testing.T) {
 
 // A process that was suspended does not know any more what it has made: the reaper
 // has deleted it, and a stranger has taken the name. Break it by not comparing with
-// doubtEnds in deletion.checkTraces.
+// doubtEnds in deletion.traceless.
 func TestUndoingLateKnowsNothing(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, corePolicy)
