@@ -27,10 +27,14 @@ func (d *deletion) checkOwnership(ctx context.Context) error {
 		return errNoContent
 	}
 	d.seesUsers.Store(true)
+	d.user.DoubtedSince = time.Time{} // whoever it is, AWS has shown it
 	switch {
+	case d.isRecreated(out.User) && !d.hasID(out.User):
+		// Its end is not the end of ours, which may bear another name by now.
+		_, err := d.whereabouts(ctx)
+		return err
 	case d.isOurs(out.User):
 		d.shown = d.hasID(out.User)
-		d.user.DoubtedSince = time.Time{}
 		return nil
 	case !d.isForeign(out.User):
 		return refuse("a user named %q was there at %s in the path %s: the engine can have made one only in %s, and not so early, as far as the clocks agree. "+

@@ -158,3 +158,29 @@ func TestIdentityOfAUserWithoutAnId(t *testing.T) {
 	require.False(t, d.isOurs(found(testPath, 0)))
 	require.True(t, d.isOurs(found(testPath+"recreated/", 0)))
 }
+
+// iam:GetUser shows the bare user, which is not the end of ours: it has another name, and
+// its key tells so again. Break it by leaving whereabouts out of deletion.checkOwnership.
+func TestTheBareUserThatAWSShowsIsNotTheEndOfOurs(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]string{"without iam:GetUser": byKey, "with iam:GetUser": followedPolicy} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			l := e.issue("app", nil)
+			e.advance(time.Hour)
+			e.rename(l.username(), "renamed")
+			e.start()
+			e.aws.Inject(awsfake.Fault{Action: "GetAccessKeyLastUsed", Code: "AccessDenied", Count: 1})
+			remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: "ServiceFailure"})
+			require.Error(t, e.revoke(l))
+			remove()
+			require.Len(t, e.issuedUsers(), 2)
+			_ = e.revoke(l)
+			e.finish()
+			_, found := e.acct.User("renamed")
+			require.False(t, found, "ours is there, with its key, and on no record")
+			e.requireNothingLeft()
+		})
+	}
+}
