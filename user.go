@@ -97,8 +97,11 @@ type userRecord struct {
 	// Contained says that the user was denied everything, or was about to be.
 	Contained bool `json:"contained,omitempty"`
 	// DoubtedSince is when deletion first met a user of the name that nothing
-	// showed to be ours, or a denial that may pass; see deletion.inDoubt.
+	// showed to be ours, iam:GetUser being denied; see deletion.traceless.
 	DoubtedSince time.Time `json:"doubted_since,omitzero"`
+	// KeyDoubtedSince is when deletion was first denied whose the access key is, which
+	// may pass; see deletion.follow.
+	KeyDoubtedSince time.Time `json:"key_doubted_since,omitzero"`
 	// cutOff says that another process has begun to delete the user and did not
 	// come to an end: it may have emptied it.
 	cutOff bool
@@ -157,11 +160,16 @@ func (u *userRecord) doubtEnds() time.Time {
 	return u.DoubtedSince.Add(settlingTime)
 }
 
+// keyDoubtEnds is from when on a denial of whose the access key is is believed.
+func (u *userRecord) keyDoubtEnds() time.Time { return u.KeyDoubtedSince.Add(settlingTime) }
+
 // whenSettled moves the next attempt at what only time can tell: not before AWS's
-// "no such user" is believed, and no later than the doubt about the user ends.
+// "no such user" is believed, and no later than a doubt about the user ends.
 func (u *userRecord) whenSettled(next, now time.Time) time.Time {
-	if ends := u.doubtEnds(); now.Before(ends) && next.After(ends) {
-		next = ends
+	for _, ends := range []time.Time{u.doubtEnds(), u.keyDoubtEnds()} {
+		if now.Before(ends) && next.After(ends) {
+			next = ends
+		}
 	}
 	if settles := u.settles(); next.Before(settles) {
 		next = settles

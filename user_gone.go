@@ -26,8 +26,8 @@ func (d *deletion) notFound(ctx context.Context) error {
 }
 
 // absent returns nil if it can be that there is no user of the name, unless it
-// bears another name now or is so young that IAM may just not know it yet; and errGone
-// if who has the name is certain to be another.
+// bears another name now or is so young that IAM may just not know it yet; and what
+// gone does if who has the name is certain to be another.
 func (d *deletion) absent(ctx context.Context) error {
 	doubt, err := d.follow(ctx)
 	if err != nil {
@@ -51,9 +51,11 @@ func (d *deletion) gone(ctx context.Context) error {
 		return errGone
 	}
 	d.name, d.user.RenamedTo = d.user.Username, ""
-	// What was shown of the user of the other name says nothing of who bears this one.
+	// What was shown of the user of the other name says nothing of who bears this one,
+	// and nor does it in the next process: an attempt has come to an end here.
 	d.proven.Store(false)
 	d.user.Proven, d.accepted, d.shown, d.bare, d.lost = false, false, false, false, false
+	d.user.DoubtedSince, d.user.cutOff, d.user.Attempts = time.Time{}, false, max(d.user.Attempts, 1)
 	if err := d.keep(ctx); err != nil {
 		return err
 	}
@@ -72,12 +74,15 @@ func (d *deletion) follow(ctx context.Context) (doubt, err error) {
 	out, err := d.iam.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &d.user.AccessKeyID})
 	if err == nil {
 		d.tellsKeys.Store(true)
-		d.user.DoubtedSince = time.Time{} // the user is there, whatever it is called
+	}
+	if err == nil || hasCode(err, codeNoSuchEntity) {
+		d.user.KeyDoubtedSince = time.Time{}
 	}
 	switch {
 	case hasCode(err, codeAccessDenied) && d.tellsKeys.Load() && !d.keyless:
 		// So it does of a key that is gone, where the permission is for a path.
-		if ends, doubted := d.inDoubt(); doubted {
+		d.dateDoubt(&d.user.KeyDoubtedSince)
+		if ends := d.user.keyDoubtEnds(); d.now().Before(ends) {
 			doubt = fmt.Errorf("%w: AWS does not know user %q, and denies iam:GetAccessKeyLastUsed on its key, which it has answered of others in this integration: it counts as gone if that is still so at %s: %w",
 				errUnsettled, d.name, timestamp(ends), err)
 		}
@@ -160,6 +165,7 @@ func (d *deletion) moved(ctx context.Context, name string) error {
 	// On record before the key goes, after which only a list of all users tells.
 	d.name, d.user.RenamedTo, d.user.State = name, name, stateDeleting
 	d.accepted, d.shown = false, false
+	d.user.DoubtedSince = time.Time{} // it was about who bears the name that ours had
 	if err := d.keep(ctx); err != nil {
 		return err
 	}

@@ -123,7 +123,8 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 // name to be ours: long enough for what is tried again when AWS is sure of a young user.
 // Under a name that somebody chose that says little of who bears it some minutes later.
 func (d *deletion) provenLately() bool {
-	return d.user.Proven && !d.renamed() && d.now().Before(d.user.FailedSince.Add(2*settlingTime))
+	now := d.now()
+	return d.user.Proven && !d.renamed() && !d.user.FailedSince.After(now) && now.Before(d.user.FailedSince.Add(2*settlingTime))
 }
 
 // traceless judges a user that shows nothing of ours. It is ours, emptied, if a
@@ -138,7 +139,8 @@ func (d *deletion) traceless(strange []string) error {
 	if d.user.cutOff {
 		return nil
 	}
-	if ends, doubted := d.inDoubt(); doubted {
+	d.dateDoubt(&d.user.DoubtedSince)
+	if ends := d.user.doubtEnds(); d.now().Before(ends) {
 		return fmt.Errorf("%w: user %q has neither an access key nor a policy that shows it to be ours; it is deleted if that is still so at %s. "+
 			"Granting iam:GetUser on it, which is denied, settles it at once", errUnsettled, d.user.Username, timestamp(ends))
 	}
@@ -147,7 +149,7 @@ func (d *deletion) traceless(strange []string) error {
 
 // whereabouts asks what our user is called now, as far as that is allowed: somebody
 // may have renamed it, and somebody else have taken its name. It returns true if it
-// is called as it is on record, and errGone if it is certain that there is none.
+// is called as it is looked for, and if it is certain that there is none what gone does.
 func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 	doubt, err := d.follow(ctx)
 	if err != nil {
@@ -187,14 +189,13 @@ func (d *deletion) unlisted(ctx context.Context, seen *sighting) error {
 	return d.gone(ctx)
 }
 
-// inDoubt has what may pass be seen in two attempts, far enough apart, before it is
-// believed: in the second from ends on.
-func (d *deletion) inDoubt() (ends time.Time, doubted bool) {
-	if now := d.now(); d.user.DoubtedSince.IsZero() || d.user.DoubtedSince.After(now) {
-		d.user.DoubtedSince = now
+// dateDoubt takes note of since when there is a doubt, so that what may pass is seen in two
+// attempts, far enough apart, before it is believed. Each doubt has a date of its own:
+// one that AWS has answered says nothing of another.
+func (d *deletion) dateDoubt(since *time.Time) {
+	if now := d.now(); since.IsZero() || since.After(now) {
+		*since = now
 	}
-	ends = d.user.doubtEnds()
-	return ends, d.now().Before(ends)
 }
 
 // traces says whether the user has anything that only ours has, and which of its
@@ -204,7 +205,7 @@ func (d *deletion) traces(ctx context.Context) (ours bool, strange []string, err
 	err = eachAccessKey(ctx, d.iam, d.name, func(key types.AccessKeyMetadata) error {
 		id := aws.ToString(key.AccessKeyId)
 		switch {
-		case id == d.user.AccessKeyID:
+		case id != "" && id == d.user.AccessKeyID:
 			ours = true
 		case d.user.AccessKeyID != "" || aws.ToTime(key.CreateDate).Before(d.user.Created.Add(-skewAllowance)):
 			strange = append(strange, id)

@@ -192,7 +192,7 @@ func TestAPassingDenialOfTheKeysOwnerHidesNoRenamedUser(t *testing.T) {
 }
 
 // A doubt is over when AWS has answered: what is denied later is in doubt anew. Break it
-// by keeping DoubtedSince in deletion.follow.
+// by keeping KeyDoubtedSince in deletion.follow.
 func TestADoubtThatWasSettledIsNotBelievedLater(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, strings.ReplaceAll(byKey, "user/vault/*", "*"))
@@ -320,6 +320,63 @@ func TestADoubtHoldsUpNothingThatIsCertain(t *testing.T) {
 			e.aws.Inject(c.fault)
 			require.NoError(t, e.revoke(l))
 			e.requireNothingLeft()
+		})
+	}
+}
+
+// A doubt about who bears the name that ours was given says nothing of who bears the name
+// on record, and nor does it that a process died in deleting that one. Break it by keeping
+// DoubtedSince, or cutOff, or Attempts in deletion.gone.
+func TestADoubtAboutTheOtherNameIsNoneAboutTheOneOnRecord(t *testing.T) {
+	t.Parallel()
+	cutOff := func(e *env, l lease) {
+		e.advance(15 * time.Minute)
+		u := e.records()[l.username()]
+		u.Attempts, u.FailedSince = 0, time.Time{}
+		e.store(e.t, u)
+		e.start()
+	}
+	for name, before := range map[string]func(*env, lease) (untouched func()){
+		"in doubt": func(e *env, l lease) func() {
+			_ = e.bareUser("renamed") // somebody's
+			e.advance(15 * time.Minute)
+			require.ErrorContains(e.t, e.revoke(l), "denies iam:GetAccessKeyLastUsed")
+			e.advance(6 * time.Minute)
+			require.ErrorContains(e.t, e.revoke(l), "neither an access key nor a policy")
+			e.deleteAll("renamed")
+			e.advance(6 * time.Minute)
+			return e.bareUser(l.username())
+		},
+		"cut off": func(e *env, l lease) func() {
+			cutOff(e, l)
+			return e.bareUser(l.username())
+		},
+		"cut off again, after it had turned to the name on record": func(e *env, l lease) func() {
+			cutOff(e, l)
+			untouched := e.bareUser(l.username())
+			die := func(awsfake.Call) { e.storage.on(func(string, string) (bool, error) { return false, errInjected }) }
+			remove := e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", User: l.username(), Code: "ServiceFailure", Hook: die})
+			require.Error(e.t, e.revoke(l))
+			remove()
+			e.storage.on(nil)
+			require.Empty(e.t, e.records()[l.username()].RenamedTo)
+			e.start()
+			return untouched
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, byKey)
+			l := e.issue("app", nil)
+			e.advance(time.Hour)
+			e.rename(l.username(), "renamed")
+			remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: "ServiceFailure"})
+			require.Error(t, e.revoke(l), "found by its key, which goes")
+			remove()
+			e.deleteAll("renamed")
+			untouched := before(e, l)
+			require.ErrorContains(t, e.revoke(l), "neither an access key nor a policy", "seen for the first time")
+			untouched()
 		})
 	}
 }

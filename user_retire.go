@@ -149,7 +149,7 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 		stored.State = stateDeleting
 		stored.Proven = stored.Proven || u.Proven
 		stored.Contained = stored.Contained || u.Contained
-		stored.DoubtedSince = u.DoubtedSince
+		stored.DoubtedSince, stored.KeyDoubtedSince = u.DoubtedSince, u.KeyDoubtedSince
 		stored.Attempts++
 		stored.LastError = describe(failure)
 		if stored.FailedSince.IsZero() {

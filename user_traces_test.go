@@ -389,9 +389,7 @@ func TestADoubtThatAWSHasSettledIsNotBelievedLater(t *testing.T) {
 	require.Error(t, e.revoke(l), "iam:GetUser has shown that it is ours")
 	remove()
 	e.deleteAll(l.username())
-	_, err := e.byHand().CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String(l.username()), Path: aws.String(testPath)})
-	require.NoError(t, err)
-	untouched := e.untouched(l.username())
+	untouched := e.bareUser(l.username())
 	e.advance(10 * time.Minute)
 	e.start()
 	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
@@ -400,7 +398,7 @@ func TestADoubtThatAWSHasSettledIsNotBelievedLater(t *testing.T) {
 }
 
 // What iam:GetUser has shown of a stranger does not settle whether ours was renamed; but
-// time does. Break it by forgetting DoubtedSince whomever iam:GetUser shows.
+// time does. Break it by forgetting KeyDoubtedSince whomever iam:GetUser shows.
 func TestADoubtAboutTheKeyEndsWhereAStrangerHasTheName(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, followedPolicy)
@@ -416,4 +414,50 @@ func TestADoubtAboutTheKeyEndsWhereAStrangerHasTheName(t *testing.T) {
 	require.NoError(t, e.revoke(l))
 	untouched()
 	require.Empty(t, e.records())
+}
+
+// iam:GetUser has shown a stranger, in an attempt that failed for another reason: one denial
+// of it in another process is not believed. Break it by forgetting DoubtedSince only where
+// deletion.checkOwnership finds ours.
+func TestAStrangerThatAWSHasShownIsInDoubtAnew(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, unlistedPolicy)
+	l, unchanged := e.replaced()
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	remove := e.aws.Inject(awsfake.Fault{Action: "GetAccessKeyLastUsed", Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l), "iam:GetUser has shown that it is not ours")
+	remove()
+	e.advance(10 * time.Minute)
+	e.start()
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	unchanged()
+}
+
+// A doubt about the key is none about whose the user is, which is denied for the first
+// time. Break it by dating that doubt by KeyDoubtedSince in deletion.traceless.
+func TestADoubtAboutTheKeyIsNoneAboutTheUser(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, followedPolicy)
+	renamed, l := e.issue("app", nil), e.issue("app", nil)
+	e.advance(time.Hour)
+	e.rename(renamed.username(), "renamed")
+	require.NoError(t, e.revoke(renamed), "its key tells")
+	e.deleteByHand(l.username())
+	untouched := e.bareUser(l.username())
+	require.ErrorContains(t, e.revoke(l), "denies iam:GetAccessKeyLastUsed") // iam:GetUser has answered
+	e.advance(10 * time.Minute)
+	e.start()
+	e.aws.Inject(awsfake.Fault{Action: "GetUser", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	untouched()
+}
+
+// bareUser has somebody make a user without anything in the mount's path.
+func (e *env) bareUser(name string) (untouched func()) {
+	e.t.Helper()
+	_, err := e.byHand().CreateUser(e.t.Context(), &iam.CreateUserInput{UserName: &name, Path: aws.String(testPath)})
+	require.NoError(e.t, err)
+	return e.untouched(name)
 }
