@@ -134,6 +134,7 @@ func (d *deletion) find(ctx context.Context) (*sighting, error) {
 	}
 	seen, recreated := new(sighting), ""
 	err := eachUserOfAccount(ctx, d.iam, func(user types.User) error {
+		d.listsUsers.Store(true) // whatever becomes of the next page
 		name := aws.ToString(user.UserName)
 		switch {
 		case !complete(user):

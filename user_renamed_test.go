@@ -1,6 +1,7 @@
 package awsiam
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -379,4 +380,26 @@ func TestADoubtAboutTheOtherNameIsNoneAboutTheOneOnRecord(t *testing.T) {
 			untouched()
 		})
 	}
+}
+
+// A page that lists no users any more hides none that another page has. Break it by having
+// deletion.find set listsUsers only where all pages were answered.
+func TestADeniedPageHidesNoRenamedUser(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, listedPolicy)
+	for i := range 1001 {
+		e.acct.AddUser("/", fmt.Sprintf("somebody-%04d", i))
+	}
+	l := e.issue("app", nil)
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l))
+	remove()
+	e.rename(l.username(), "renamed") // on the first page
+	e.advance(15 * time.Minute)
+	e.start()
+	e.aws.Inject(awsfake.Fault{Action: "ListUsers", Code: "AccessDenied", Skip: 1, Count: 1})
+	_ = e.revoke(l)
+	e.finish()
+	_, found := e.acct.User("renamed")
+	require.False(t, found)
 }
