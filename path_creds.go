@@ -321,7 +321,7 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 			if nothingDone {
 				return b.removeUser(ctx, s, u.Username)
 			}
-			return b.undoAlone(ctx, s, conn, u, outOfTime)
+			return b.undoAlone(ctx, s, conn, u, cause, outOfTime)
 		})
 		if mine || nothingDone {
 			return err
@@ -330,16 +330,20 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 }
 
 // undoAlone is undoUser while no other deletion of the user is under way.
-func (b *backend) undoAlone(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, outOfTime bool) error {
+func (b *backend) undoAlone(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error, outOfTime bool) error {
 	// Written again, because a creation that was given up may have no record any more:
 	// also where the backend has just ended, and leaves the user to the next process.
 	noting, cancel := b.noting(ctx)
 	defer cancel()
 	err := b.storeUser(noting, s, u)
-	if err == nil && outOfTime {
+	switch {
+	case err == nil && outOfTime:
 		return nil // AWS does not answer and the caller has waited long enough: the reaper's next pass
+	case err != nil && errors.As(cause, new(errMayWait)):
+		return err // only the active node knows what became of the user
 	}
-	// Where the record could not be written the user must go all the same.
+	// Where the record could not be written the user must go all the same: nobody was
+	// given it, and nobody else takes it for complete, or for waiting.
 	deleted := b.deleteInAWS(ctx, s, conn, u)
 	if deleted != nil {
 		return errors.Join(err, b.noteFailure(ctx, s, u, deleted))

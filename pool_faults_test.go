@@ -3,6 +3,8 @@ package awsiam
 import (
 	"context"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,4 +222,65 @@ func TestPoolOfADeposedNode(t *testing.T) {
 	e.requireWorks(first)
 	e.requireWorks(second)
 	e.requireEmptied("app")
+}
+
+// deposed is the storage of a node that is deposed while it puts a user on record as
+// waiting: it is told that this write has failed when the next node has been at work,
+// and can write nothing after that.
+type deposed struct {
+	logical.Storage
+	writes   atomic.Int32 // of records
+	happens  bool
+	met, end chan struct{}
+}
+
+func (s *deposed) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if !strings.HasPrefix(entry.Key, userPrefix) {
+		return s.Storage.Put(ctx, entry)
+	}
+	write := s.writes.Add(1)
+	if write == 1 || write == 2 && s.happens {
+		if err := s.Storage.Put(ctx, entry); err != nil || write == 1 {
+			return err
+		}
+	}
+	if write == 2 {
+		close(s.met)
+		<-s.end
+	}
+	return errInjected
+}
+
+func (s *deposed) Delete(context.Context, string) error { return errInjected }
+
+// TestPoolOfANodeDeposedWhileItFillsIt: the user that it made may wait by what the next
+// node reads, and be leased there. So it is not undone by whom that node has replaced.
+//
+// Break it by leaving errMayWait out of backend.undoAlone.
+func TestPoolOfANodeDeposedWhileItFillsIt(t *testing.T) {
+	t.Parallel()
+	for name, happens := range map[string]bool{"the write happened": true, "the write did not happen": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			e.storePool("app", 1)
+			e.start()
+			s := &deposed{Storage: e.storage, happens: happens, met: make(chan struct{}), end: make(chan struct{})}
+			replaced := e.b
+			replaced.pools.tend(s)
+			<-s.met
+			made := e.issuedUsers()[0].Name
+			e.start()
+			e.reap() // learns who waits
+			require.Equal(t, happens, slices.Contains(e.pooled(), made))
+			e.leaveShort("app")
+			l := e.issue("app", nil)
+			require.Equal(t, happens, l.username() == made)
+			close(s.end)
+			replaced.reaper.done.Wait()
+			require.GreaterOrEqual(t, s.writes.Load(), int32(3), "it had to be undone")
+			e.requireWorks(l)
+			e.requireEmptied("app")
+		})
+	}
 }

@@ -101,6 +101,12 @@ func (conn *connection) proveAhead(ctx context.Context, keyID, secret string) er
 	return err
 }
 
+// errMayWait wraps the failure of the write that puts a user on record as waiting. It may
+// have happened all the same, so that the node that is active by now leases the user.
+type errMayWait struct{ error }
+
+func (e errMayWait) Unwrap() error { return e.error }
+
 // poolUser stores the secret and then records that the user waits, so that a user
 // that is on record as waiting can be leased. The reaper may have taken the
 // creation for abandoned meanwhile.
@@ -108,18 +114,22 @@ func (b *backend) poolUser(ctx context.Context, s logical.Storage, u *userRecord
 	if err := putPooledSecret(ctx, s, u.Username, secret); err != nil {
 		return storageError{err}
 	}
+	written := false
 	err := b.changeUser(ctx, s, u.Username, func(stored *userRecord) (bool, error) {
 		if stored == nil || stored.State != stateCreating {
 			return false, errors.New("its creation took so long that it was given up")
 		}
 		u.State, u.Expires = statePooled, b.now().Add(poolAge)
-		*stored = *u
+		*stored, written = *u, true
 		return true, nil
 	})
-	if err != nil {
-		return storageError{err}
+	switch {
+	case err == nil:
+		return nil
+	case written:
+		return errMayWait{storageError{err}}
 	}
-	return nil
+	return storageError{err}
 }
 
 // retireWaiting deletes a user that waits. A failure is noted in the record, for
