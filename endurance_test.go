@@ -271,7 +271,7 @@ func TestUndoWorksWhileStorageFails(t *testing.T) {
 }
 
 // Break it by tracking the attempts of each round for itself.
-func TestAStrayKeyIsDroppedWhateverTheNextAnswerWas(t *testing.T) {
+func TestAStrayKeyIsLookedForWhateverTheNextAnswerWas(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", FailAfter: true, Count: 1})
 	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Status: 404, Code: "NoSuchEntity", Count: 1})

@@ -31,7 +31,7 @@ const (
 	// answerTimeout is when the wait for AWS to let a new key in is over in any
 	// case, so that Vault's clients, which wait a minute, have the answer.
 	answerTimeout = createTimeout + 5*time.Second
-	// maxNames is how many user names are tried where each turns out taken.
+	// maxNames is how many user names are tried; see takesAnotherName.
 	maxNames = 3
 )
 
@@ -170,6 +170,7 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 	if ready, err := b.pools.take(creating, req, r, terms); ready != nil || err != nil {
 		return ready, err
 	}
+	var failure error
 	for range maxNames {
 		u, conn, err := b.beginUser(creating, req, r, nil)
 		if err != nil {
@@ -194,13 +195,12 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 			return ready, nil
 		}
 		b.undo(creating, req.Storage, conn, u, err)
-		// Somebody else's user has the name; or, after a lost answer, most likely
-		// our own, which the undoing takes care of. Another name serves the caller.
-		if !hasCode(err, codeEntityAlreadyExists) {
-			return nil, fmt.Errorf("user %q: %w", u.Username, err)
+		failure = fmt.Errorf("user %q: %w", u.Username, err)
+		if !takesAnotherName(err) {
+			return nil, failure
 		}
 	}
-	return nil, refuse("%d user names in a row were taken in the AWS account: make %s more random", maxNames, fieldUsernameTemplate)
+	return nil, outOfNames(failure)
 }
 
 // beginUser draws a name and writes the record, while the integration that it

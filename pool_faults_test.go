@@ -60,6 +60,24 @@ func TestEveryStepOfFillingAPoolGoesWrong(t *testing.T) {
 	}
 }
 
+// TestPoolHasNobodyWithAStrayKey: whose key may not be the only one is undone, and
+// another takes its place at once.
+//
+// Break it by leaving takesAnotherName out of makeAhead, or by returning nil from
+// creation.checkOnlyKey where there are other keys.
+func TestPoolHasNobodyWithAStrayKey(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
+	e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "NoSuchEntity", Count: 1})
+	e.pool("app", 1)
+	user, _ := e.acct.User(e.pooled()[0])
+	require.Len(t, user.AccessKeys, 1)
+	e.leaveShort("app")
+	e.requirePooled("app")
+	e.requireEmptied("app")
+}
+
 // storePool has the role stored with a pool, past the engine.
 func (e *env) storePool(name string, size int) {
 	e.t.Helper()

@@ -61,12 +61,24 @@ func (b *backend) fingerprint(r *role, in *integration, conn *connection) string
 	return hex.EncodeToString(sum[:16])
 }
 
-// makeAhead makes a user that waits for a lease of the role: with a key that AWS
-// lets in, and nothing that it may do. The first call waits until nothing else
-// wants a turn. Whatever goes wrong after the record is undone, by the reaper if
-// not here.
+// makeAhead makes a user that waits for a lease of the role, under another name where
+// the first does not do.
 func (b *backend) makeAhead(ctx context.Context, s logical.Storage, r *role, fits string) (*userRecord, error) {
-	r = r.bare()
+	var failure error
+	for range maxNames {
+		u, err := b.makeOneAhead(ctx, s, r.bare(), fits)
+		if err == nil || !takesAnotherName(err) {
+			return u, err
+		}
+		failure = err
+	}
+	return nil, outOfNames(failure)
+}
+
+// makeOneAhead makes a user with a key that AWS lets in, and nothing that it may do.
+// The first call waits until nothing else wants a turn. Whatever goes wrong after the
+// record is undone, by the reaper if not here.
+func (b *backend) makeOneAhead(ctx context.Context, s logical.Storage, r *role, fits string) (*userRecord, error) {
 	creating, cancel := context.WithTimeout(governor.WithTask(ctx, governor.Idle, time.Now()), createTimeout)
 	defer cancel()
 	nobody := &logical.Request{Storage: s} // has asked yet

@@ -48,6 +48,26 @@ type errNothingDone struct{ error }
 
 func (e errNothingDone) Unwrap() error { return e.error }
 
+// errStrayKey says that the user has, or may have, an access key whose secret nobody
+// knows.
+var errStrayKey = errors.New("the answer about an access key was lost, so that the user may have two")
+
+// takesAnotherName says whether a creation failed for what is of its name or its user
+// alone, so that under another name the caller can be served: somebody else's user has
+// the name; or, after a lost answer, most likely our own, which undoing takes care of;
+// or there may be a key that nobody knows.
+func takesAnotherName(err error) bool {
+	return hasCode(err, codeEntityAlreadyExists) || errors.Is(err, errStrayKey)
+}
+
+// outOfNames is how a creation fails that has failed so under all names it tried.
+func outOfNames(err error) error {
+	if errors.Is(err, errStrayKey) {
+		return err
+	}
+	return refuse("%d user names in a row were taken in the AWS account: make %s more random", maxNames, fieldUsernameTemplate)
+}
+
 // run makes the user and everything it needs: one call, then all others at
 // once. Whatever error it returns, but for errNothingDone, the user may exist.
 func (c *creation) run(ctx context.Context) error {
@@ -154,7 +174,7 @@ func (c *creation) createAccessKey(ctx context.Context) error {
 	if !attempts.lost {
 		return nil
 	}
-	if err := c.dropStrayKeys(ctx); err != nil {
+	if err := c.checkOnlyKey(ctx); err != nil {
 		// Beside a key on record any other would look like a stranger's, and hold up
 		// the undoing. Nobody was told this one: it goes like the others.
 		c.user.AccessKeyID, c.secret = "", ""
@@ -163,17 +183,25 @@ func (c *creation) createAccessKey(ctx context.Context) error {
 	return nil
 }
 
-// dropStrayKeys deletes keys that attempts whose answer was lost have left:
-// nobody knows their secret, and they would stand in the way of the user's
-// deletion.
-func (c *creation) dropStrayKeys(ctx context.Context) error {
-	return eachAccessKey(ctx, c.conn.iam, c.user.Username, func(key types.AccessKeyMetadata) error {
+// checkOnlyKey returns nil if AWS shows that the user has no key but the one whose
+// secret is known: attempts whose answer was lost may have made others. Such a key
+// is not deleted here to save the creation: a copy of IAM's that lags says that it
+// is not there, and it would live on beside the key of a lease. Nor is a list
+// believed that does not have the known key yet.
+func (c *creation) checkOnlyKey(ctx context.Context) error {
+	known, others := false, false
+	err := eachAccessKey(ctx, c.conn.iam, c.user.Username, func(key types.AccessKeyMetadata) error {
 		if aws.ToString(key.AccessKeyId) == c.user.AccessKeyID {
-			return nil
+			known = true
+		} else {
+			others = true
 		}
-		_, err := c.conn.iam.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &c.user.Username, AccessKeyId: key.AccessKeyId})
-		return ignore(err, codeNoSuchEntity)
+		return nil
 	})
+	if err == nil && (others || !known) {
+		err = errStrayKey
+	}
+	return err
 }
 
 // change makes a call on the user, which IAM may not know yet if it was just made.

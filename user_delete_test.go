@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -324,31 +325,80 @@ func TestACrashWhileRecreatingLeavesNothing(t *testing.T) {
 	}
 }
 
-// Nor does one stay that could not be dropped, so that the creation failed. Break it by
-// keeping AccessKeyID in creation.createAccessKey.
+// A key whose answer was lost does not keep the user either, where the creation fails.
+// Break it by keeping AccessKeyID in creation.createAccessKey.
 func TestAStrayKeyDoesNotHoldUpTheUndoing(t *testing.T) {
 	t.Parallel()
 	for name, policy := range policies {
+		for what, fault := range map[string]awsfake.Fault{
+			"keys are not listed":                 {Action: "ListAccessKeys", Code: "AccessDenied", Count: 1},
+			"AWS does not know the stray key yet": {Action: "DeleteAccessKey", Code: "NoSuchEntity", Count: 1},
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t, policy)
+				e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
+				e.aws.Inject(fault)
+				e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Code: "LimitExceeded"}) // it would show whose the user is
+				e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", FailAfter: true, Count: 1})
+				resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+				require.True(t, err != nil || resp.IsError())
+				e.finish()
+				e.requireNothingLeft()
+			})
+		}
+	}
+}
+
+// Nobody is handed a user that may have a key beside that of the lease: the caller is
+// served under another name. Break it by returning nil from creation.checkOnlyKey where
+// there are others, or, for the last, where the known key is not listed.
+func TestAUserWithAStrayKeyIsNotHandedOut(t *testing.T) {
+	t.Parallel()
+	behind := "<ListAccessKeysResponse><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>"
+	for name, prepare := range map[string]func(*env) (heal func()){
+		"AWS lists it": func(*env) func() { return func() {} },
+		"AWS does not know it yet": func(e *env) func() {
+			return e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "NoSuchEntity", Count: 1})
+		},
+		"AWS lists no key yet": func(e *env) func() { return e.answered(behind, "ListAccessKeys") },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEnv(t, policy)
+			e := newEnv(t, corePolicy)
+			heal := prepare(e)
 			e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
-			e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", Code: "AccessDenied", Count: 1})
-			e.aws.Inject(awsfake.Fault{Action: "PutUserPolicy", Code: "LimitExceeded"}) // it would show whose the user is
-			e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", FailAfter: true, Count: 1})
-			resp, err := e.do(logical.ReadOperation, "creds/app", nil)
-			require.True(t, err != nil || resp.IsError())
+			l := e.issue("app", nil)
+			heal()
+			require.Equal(t, 2, e.aws.Count("CreateUser"))
+			user, _ := e.acct.User(l.username())
+			require.Len(t, user.AccessKeys, 1)
+			require.Equal(t, l.data["access_key_id"], user.AccessKeys[0].ID)
+			require.NoError(t, e.revoke(l))
 			e.finish()
 			e.requireNothingLeft()
 		})
 	}
 }
 
-func TestAStrayKeyOfALostAnswerIsDropped(t *testing.T) {
+// Where that is so under every name, the error says what it is, and can pass. Break it by
+// taking errStrayKey for a name that is taken in outOfNames.
+func TestEveryUserHasAStrayKey(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, corePolicy)
-	e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
-	l := e.issue("app", nil)
-	user, _ := e.acct.User(l.username())
-	require.Len(t, user.AccessKeys, 1)
-	require.Equal(t, l.data["access_key_id"], user.AccessKeys[0].ID)
+	lost := awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1}
+	lost.Hook = func(awsfake.Call) { // and the one after the next again
+		again := lost
+		again.Skip = 1
+		e.aws.Inject(again)
+	}
+	e.aws.Inject(lost)
+	_, err := e.do(logical.ReadOperation, "creds/app", nil)
+	var coded logical.HTTPCodedError
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, http.StatusBadGateway, coded.Code())
+	require.ErrorContains(t, err, "the answer about an access key was lost")
+	require.Equal(t, maxNames, e.aws.Count("CreateUser"))
+	e.finish()
+	e.requireNothingLeft()
 }
