@@ -305,6 +305,10 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, conn *connection,
 	}
 }
 
+// errNotYet says that a user that has to go is on record, and left to the reaper. That
+// ends the undoing of a creation; for whoever shares that work nothing is deleted.
+var errNotYet = errors.New("not confirmed deleted yet: AWS did not answer its creation in time, and the reaper goes on")
+
 func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connection, u *userRecord, cause error, outOfTime bool) error {
 	var refused errNothingDone
 	nothingDone := errors.As(cause, &refused)
@@ -323,7 +327,10 @@ func (b *backend) undoUser(ctx context.Context, s logical.Storage, conn *connect
 			}
 			return b.undoAlone(ctx, s, conn, u, cause, outOfTime)
 		})
-		if mine || nothingDone {
+		switch {
+		case mine && errors.Is(err, errNotYet):
+			return nil
+		case mine || nothingDone:
 			return err
 		}
 	}
@@ -338,7 +345,7 @@ func (b *backend) undoAlone(ctx context.Context, s logical.Storage, conn *connec
 	err := b.storeUser(noting, s, u)
 	switch {
 	case err == nil && outOfTime:
-		return nil // AWS does not answer and the caller has waited long enough: the reaper's next pass
+		return errNotYet // the caller has waited long enough: the reaper's next pass
 	case err != nil && errors.As(cause, new(errMayWait)):
 		return err // only the active node knows what became of the user
 	}

@@ -3,6 +3,7 @@ package awsiam
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,6 +122,55 @@ func TestACreationThatWasHeldUpAndDeleted(t *testing.T) {
 	require.True(t, err != nil || resp.IsError(), "%v", resp)
 	e.finish()
 	e.requireNothingLeft()
+}
+
+// An undoing that leaves the user to the reaper is no deletion for whoever shares it: a
+// request for that, or the revocation of a lease of an earlier user of the name. Break it
+// by returning nil for errNotYet in undoAlone, or errNotYet in undoUser.
+func TestADeletionThatSharesAnUndoing(t *testing.T) {
+	for what, end := range map[string]func(*env, string) error{
+		"on request": func(e *env, name string) error {
+			resp, err := e.do(logical.DeleteOperation, "users/"+name, nil)
+			if err == nil && resp.IsError() {
+				err = resp.Error()
+			}
+			return err
+		},
+		"revocation": func(e *env, name string) error {
+			return e.b.retireLeased(t.Context(), e.storage, issuedUser{Username: name, AccessKeyID: "AKIAIOSFODNN7EXAMPLE"})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			e := newEnv(t, corePolicy)
+			book := e.startLogged()
+			e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Code: "Throttling"})
+			var writes atomic.Int32
+			reached, goOn := make(chan struct{}), make(chan struct{})
+			e.storage.on(func(op, key string) (bool, error) {
+				if op == "put" && strings.HasPrefix(key, userPrefix) && writes.Add(1) == 2 {
+					close(reached) // it is being put on record that the user has to go
+					<-goOn
+				}
+				return true, nil
+			})
+			issued, ended := make(chan error, 1), make(chan error, 1)
+			go func() {
+				_, err := e.do(logical.ReadOperation, "creds/app", nil)
+				issued <- err
+			}()
+			<-reached
+			name := e.issuedUsers()[0].Name
+			go func() { ended <- end(e, name) }()
+			untilShared(t)
+			close(goOn)
+			require.ErrorContains(t, <-issued, "Throttling")
+			require.ErrorContains(t, <-ended, "not confirmed deleted yet")
+			require.Len(t, e.issuedUsers(), 1)
+			require.Empty(t, book.lines("could not be undone"), "the reaper's next pass is all there is to it")
+			e.finish()
+			e.requireNothingLeft()
+		})
+	}
 }
 
 // A user that could not be deleted is tried again at once, and says why it stays.

@@ -262,13 +262,20 @@ func TestRevocationsOfTwoUsersOfANameAtOnce(t *testing.T) {
 	go func() { first <- e.b.retireLeased(t.Context(), e.storage, earlier) }()
 	<-reached
 	go func() { second <- e.revoke(l) }()
-	require.Eventually(t, func() bool {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		return strings.Count(string(stacks), "singleflight.(*Group).Do(") == 2 // the second waits for the first
-	}, patience, time.Millisecond)
+	untilShared(t)
 	close(goOn)
 	require.NoError(t, <-first)
 	require.NoError(t, <-second)
 	e.requireNothingLeft()
+}
+
+// untilShared waits until a second caller waits for the first one's deletion. It is for
+// tests that run alone.
+func untilShared(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return strings.Count(string(stacks), "singleflight.(*Group).Do(") == 2
+	}, patience, time.Millisecond)
 }
