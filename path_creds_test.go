@@ -174,7 +174,7 @@ func TestCredsIsUndoneWhenTheCallerGoesAway(t *testing.T) {
 	e.requireNothingLeft()
 }
 
-// Break it by dropping addUser's error in recordUser.
+// Break it by dropping addDrawnUser's error in recordUser.
 func TestCredsNeedsItsRecord(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	e.storage.on(func(op, _ string) (bool, error) { return op != "put", failIf(op == "put") })

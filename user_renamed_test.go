@@ -118,7 +118,7 @@ func TestAUserRenamedAfterItsKeyWasDeleted(t *testing.T) {
 }
 
 // A denial that passes is not taken for a permission that is missing, once there was
-// an answer. Break it by believing the denial in deletion.search.
+// an answer. Break it by believing the denial in deletion.find.
 func TestAPassingDenialHidesNoRenamedUser(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, widePolicy)
@@ -297,7 +297,7 @@ func TestTheKeyTellsAStrangerFromARenamedUser(t *testing.T) {
 
 // Nor does a doubt hold up what AWS tells by other means: that it has removed the key, or
 // that there is no user of that id. Break it by leaving keyless out of deletion.follow, or
-// listed out of deletion.search.
+// by returning the doubt from deletion.search where AWS lists nobody of that id.
 func TestADoubtHoldsUpNothingThatIsCertain(t *testing.T) {
 	for name, c := range map[string]struct {
 		policy string
