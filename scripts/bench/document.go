@@ -92,6 +92,9 @@ func writeMarkdown(w io.Writer, found results) {
 	about := table{header: []string{"", ""}}
 	about.add("machine", fmt.Sprintf("%s, %d cores, %s GB, shared by Vault, the plugin, the simulated AWS and the clients", m.CPU, m.Cores, number(float64(m.Memory>>20)/1024)))
 	about.add("system", m.OS)
+	if m.Sync > 0 {
+		about.add("disk", number(m.Sync)+" ms for 4 KiB to be written through to it, as Vault's storage does with each write")
+	}
 	about.add("Vault", m.Vault)
 	about.add("Go", m.Go)
 	about.add("this engine", "commit "+m.Commit)

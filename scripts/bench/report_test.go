@@ -28,6 +28,7 @@ func TestDocument(t *testing.T) {
 	require.True(t, strings.HasSuffix(string(page), endMark+"\nby hand\n"))
 	require.NotContains(t, string(page), "what was there")
 	require.Contains(t, string(page), "**Failed:** section x: it failed")
+	require.Contains(t, string(page), "1.25 ms for 4 KiB")
 	pictures := 0
 	for line := range strings.Lines(string(page)) {
 		if _, file, ok := strings.Cut(line, "](benchmarks/"); ok {
@@ -43,6 +44,17 @@ func TestDocument(t *testing.T) {
 	again, err := os.ReadFile(at.page())
 	require.NoError(t, err)
 	require.Equal(t, string(page), string(again))
+}
+
+// Break it by leaving the file behind.
+func TestSyncTime(t *testing.T) {
+	dir := t.TempDir()
+	took, err := syncTime(dir)
+	require.NoError(t, err)
+	require.Positive(t, took)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 func requireWellFormed(t *testing.T, path string) {

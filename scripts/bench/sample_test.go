@@ -6,7 +6,7 @@ import "time"
 func sampleResults() results {
 	r := results{
 		Command: "make bench", Date: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), Took: 45 * time.Minute,
-		Machine: machine{CPU: "an example", Cores: 2, Memory: 8 << 30, OS: "Linux", Vault: "Vault v1.21.1", Go: "go1.25.7", Commit: "0123456789ab"},
+		Machine: machine{CPU: "an example", Cores: 2, Memory: 8 << 30, Sync: 1.25, OS: "Linux", Vault: "Vault v1.21.1", Go: "go1.25.7", Commit: "0123456789ab"},
 		Timings: []timing{{"a, calls", 3}}, Failures: []string{"section x: it\nfailed"},
 		Memory: []memoryRow{
 			{Engine: builtIn, Users: 0, Server: footprint{RSS: 100e6}},
