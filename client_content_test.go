@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,13 +16,15 @@ import (
 
 // Answers of success that are not AWS's: a proxy's.
 
-// answered has the actions answered with the body and 200 instead of by AWS.
+// answered has the actions answered with the body and 200 instead of by AWS, until that is
+// healed.
 func (e *env) answered(body string, actions ...string) (heal func()) {
 	e.t.Helper()
+	var healed atomic.Bool
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sent, err := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(sent))
-		if err == nil && r.ParseForm() == nil && slices.Contains(actions, r.PostForm.Get("Action")) {
+		if err == nil && !healed.Load() && r.ParseForm() == nil && slices.Contains(actions, r.PostForm.Get("Action")) {
 			w.Header().Set("x-amzn-RequestId", "a gateway's")
 			_, _ = w.Write([]byte(body))
 			return
@@ -33,10 +36,7 @@ func (e *env) answered(body string, actions ...string) (heal func()) {
 	config := e.connection(e.key)
 	config["iam_endpoint"], config["sts_endpoint"] = proxy.URL, proxy.URL
 	e.write("config", config)
-	return func() {
-		e.t.Helper()
-		e.write("config", e.connection(e.key))
-	}
+	return func() { healed.Store(true) } // by the same connection
 }
 
 // emptyList is AWS's, of an account without users.
@@ -113,4 +113,21 @@ func TestAUserWithoutAnIDIsNoStranger(t *testing.T) {
 	e.answered("<GetUserResponse><GetUserResult><User><UserName>"+l.username()+"</UserName></User></GetUserResult></GetUserResponse>", "GetUser")
 	require.ErrorContains(t, e.revoke(l), errNoContent.Error())
 	require.NotEmpty(t, e.records())
+}
+
+// Nor does a list with one show that AWS lists users: its denial is believed later. Break it
+// by setting listsUsers before complete is asked, in deletion.find.
+func TestAListThatIsNotOfAWSShowsNoPermission(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	l := e.emptied(e.issue("app", nil))
+	e.advance(10 * time.Minute)
+	heal := e.answered("<ListUsersResponse><ListUsersResult><IsTruncated>false</IsTruncated><Users><member><UserName>"+l.username()+
+		"</UserName></member></Users></ListUsersResult></ListUsersResponse>", "ListUsers")
+	require.ErrorContains(t, e.revoke(l), errNoContent.Error())
+	heal()
+	require.ErrorContains(t, e.revoke(l), "not settled yet")
+	e.advance(settlingTime)
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
 }

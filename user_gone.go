@@ -134,11 +134,12 @@ func (d *deletion) find(ctx context.Context) (*sighting, error) {
 	}
 	seen, recreated := new(sighting), ""
 	err := eachUserOfAccount(ctx, d.iam, func(user types.User) error {
+		if !complete(user) {
+			return errNoContent
+		}
 		d.listsUsers.Store(true) // whatever becomes of the next page
 		name := aws.ToString(user.UserName)
 		switch {
-		case !complete(user):
-			return errNoContent
 		case d.hasID(&user):
 			seen.called = name
 		case d.isRecreated(&user):
