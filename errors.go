@@ -21,6 +21,7 @@ const (
 	codeEntityTemporarilyUnmodified = "EntityTemporarilyUnmodifiable"
 	codeInvalidAction               = "InvalidAction"
 	codeInvalidClientTokenID        = "InvalidClientTokenId"
+	codeLimitExceeded               = "LimitExceeded"
 	codeNoSuchEntity                = "NoSuchEntity"
 	codeSignatureDoesNotMatch       = "SignatureDoesNotMatch"
 	codeUnrecognizedClient          = "UnrecognizedClientException"

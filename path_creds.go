@@ -195,10 +195,11 @@ func (b *backend) issueUser(ctx context.Context, req *logical.Request, r *role, 
 			return ready, nil
 		}
 		b.undo(creating, req.Storage, conn, u, err)
-		failure = fmt.Errorf("user %q: %w", u.Username, err)
+		err = fmt.Errorf("user %q: %w", u.Username, err)
 		if !takesAnotherName(err) {
-			return nil, failure
+			return nil, err
 		}
+		failure = errors.Join(failure, err)
 	}
 	return nil, outOfNames(failure)
 }

@@ -70,7 +70,7 @@ func (b *backend) makeAhead(ctx context.Context, s logical.Storage, r *role, fit
 		if err == nil || !takesAnotherName(err) {
 			return u, err
 		}
-		failure = err
+		failure = errors.Join(failure, err)
 	}
 	return nil, outOfNames(failure)
 }

@@ -60,7 +60,8 @@ func takesAnotherName(err error) bool {
 	return hasCode(err, codeEntityAlreadyExists) || errors.Is(err, errStrayKey)
 }
 
-// outOfNames is how a creation fails that has failed so under all names it tried.
+// outOfNames is how a creation fails that has failed so under all names it tried: the
+// caller can mend it only if they were taken.
 func outOfNames(err error) error {
 	if errors.Is(err, errStrayKey) {
 		return err
@@ -165,6 +166,8 @@ func (c *creation) createAccessKey(ctx context.Context) error {
 		return err
 	})
 	switch {
+	case attempts.lost && hasCode(err, codeLimitExceeded): // all that a user may have
+		return fmt.Errorf("%w: %w", errStrayKey, err)
 	case err != nil:
 		return err
 	case out.AccessKey == nil || aws.ToString(out.AccessKey.AccessKeyId) == "" || aws.ToString(out.AccessKey.SecretAccessKey) == "":
@@ -198,8 +201,11 @@ func (c *creation) checkOnlyKey(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err == nil && (others || !known) {
-		err = errStrayKey
+	switch {
+	case hasCode(err, codeAccessDenied): // as of a user that it does not know yet
+		return fmt.Errorf("%w: %w", errStrayKey, err)
+	case err == nil && (others || !known):
+		return errStrayKey
 	}
 	return err
 }

@@ -352,7 +352,8 @@ func TestAStrayKeyDoesNotHoldUpTheUndoing(t *testing.T) {
 
 // Nobody is handed a user that may have a key beside that of the lease: the caller is
 // served under another name. Break it by returning nil from creation.checkOnlyKey where
-// there are others, or, for the last, where the known key is not listed.
+// there are others, or where the known key is not listed; or by taking errStrayKey out
+// there, or out of creation.createAccessKey.
 func TestAUserWithAStrayKeyIsNotHandedOut(t *testing.T) {
 	t.Parallel()
 	behind := "<ListAccessKeysResponse><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>"
@@ -362,6 +363,15 @@ func TestAUserWithAStrayKeyIsNotHandedOut(t *testing.T) {
 			return e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "NoSuchEntity", Count: 1})
 		},
 		"AWS lists no key yet": func(e *env) func() { return e.answered(behind, "ListAccessKeys") },
+		"AWS does not know the user yet": func(e *env) func() {
+			return e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", Code: "AccessDenied", Count: 1})
+		},
+		"AWS has no room for a third": func(e *env) func() {
+			config := e.connection(e.key)
+			config["max_retries"] = 2
+			e.write("config", config)
+			return e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -381,24 +391,39 @@ func TestAUserWithAStrayKeyIsNotHandedOut(t *testing.T) {
 	}
 }
 
-// Where that is so under every name, the error says what it is, and can pass. Break it by
-// taking errStrayKey for a name that is taken in outOfNames.
+// Where that is so under every name, or some are taken, the error says what it is, and can
+// pass. Break it by taking errStrayKey for a name that is taken in outOfNames, or by
+// telling the last failure alone.
 func TestEveryUserHasAStrayKey(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, corePolicy)
 	lost := awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1}
-	lost.Hook = func(awsfake.Call) { // and the one after the next again
-		again := lost
-		again.Skip = 1
-		e.aws.Inject(again)
+	for name, faults := range map[string]func(*env){
+		"every one": func(e *env) {
+			lost := lost
+			lost.Hook = func(awsfake.Call) { // and the one after the next again
+				again := lost
+				again.Skip = 1
+				e.aws.Inject(again)
+			}
+			e.aws.Inject(lost)
+		},
+		"the others' names are taken": func(e *env) {
+			e.aws.Inject(lost)
+			e.aws.Inject(awsfake.Fault{Action: "CreateUser", Code: "EntityAlreadyExists", Skip: 1})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, corePolicy)
+			faults(e)
+			_, err := e.do(logical.ReadOperation, "creds/app", nil)
+			var coded logical.HTTPCodedError
+			require.ErrorAs(t, err, &coded)
+			require.Equal(t, http.StatusBadGateway, coded.Code())
+			require.ErrorContains(t, err, "the answer about an access key was lost")
+			require.Equal(t, maxNames, e.aws.Count("CreateUser"))
+			e.finish()
+			e.requireNothingLeft()
+		})
 	}
-	e.aws.Inject(lost)
-	_, err := e.do(logical.ReadOperation, "creds/app", nil)
-	var coded logical.HTTPCodedError
-	require.ErrorAs(t, err, &coded)
-	require.Equal(t, http.StatusBadGateway, coded.Code())
-	require.ErrorContains(t, err, "the answer about an access key was lost")
-	require.Equal(t, maxNames, e.aws.Count("CreateUser"))
-	e.finish()
-	e.requireNothingLeft()
 }
