@@ -128,7 +128,7 @@ func (d *deletion) provenLately() bool {
 }
 
 // traceless judges a user that shows nothing of ours. It is ours, emptied, if a
-// process died in deleting it. Else it may be ours, emptied by somebody or by an
+// process died in deleting it, unless somebody chose its name. Else it may be ours, emptied by somebody or by an
 // attempt that failed, or a stranger's. The denial of iam:GetUser may pass, and that
 // tell then: the user is left alone until it was denied in two attempts that far apart.
 func (d *deletion) traceless(strange []string) error {
@@ -136,7 +136,7 @@ func (d *deletion) traceless(strange []string) error {
 		return refuse("user %q has access key(s) %s that the engine did not make, and nothing that it made: it may be somebody else's. "+
 			"Grant iam:GetUser on it, so that its id can be compared with %q", d.user.Username, some(strange), d.user.UserID)
 	}
-	if d.user.cutOff {
+	if d.user.cutOff && !d.renamed() {
 		return nil
 	}
 	d.dateDoubt(&d.user.DoubtedSince)

@@ -382,6 +382,54 @@ func TestADoubtAboutTheOtherNameIsNoneAboutTheOneOnRecord(t *testing.T) {
 	}
 }
 
+// A process died when the deletion had just turned to the name that somebody gave ours: who
+// bears that name later may be anybody. Break it by leaving renamed out where
+// deletion.traceless relies on cutOff.
+func TestACutOffDeletionUnderAChosenName(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, byKey)
+	l := e.issue("app", nil)
+	e.advance(time.Hour)
+	e.rename(l.username(), "renamed")
+	die := func(awsfake.Call) { e.storage.on(func(string, string) (bool, error) { return false, errInjected }) }
+	remove := e.aws.Inject(awsfake.Fault{User: "renamed", Code: "ServiceFailure", Hook: die})
+	require.Error(t, e.revoke(l))
+	remove()
+	e.storage.on(nil)
+	require.Equal(t, "renamed", e.records()[l.username()].RenamedTo)
+	require.Zero(t, e.records()[l.username()].Attempts)
+	e.deleteAll("renamed")
+	untouched := e.bareUser("renamed")
+	e.advance(15 * time.Minute)
+	e.start()
+	require.ErrorContains(t, e.revoke(l), "neither an access key nor a policy")
+	untouched()
+}
+
+// A doubt about who bears the name that ours had is none about who bears the one that it
+// was given. Break it by keeping DoubtedSince in deletion.moved.
+func TestADoubtAboutTheFirstNameIsNoneAboutTheGivenOne(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, listedPolicy)
+	l := e.emptied(e.issue("app", nil))
+	e.rename(l.username(), "renamed")
+	_ = e.bareUser(l.username()) // somebody's
+	e.advance(15 * time.Minute)
+	e.aws.Inject(awsfake.Fault{Action: "ListUsers", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "neither an access key nor a policy")
+	remove := e.aws.Inject(awsfake.Fault{Action: "DeleteUser", Code: "ServiceFailure"})
+	require.Error(t, e.revoke(l), "found by its id")
+	remove()
+	require.Equal(t, "renamed", e.records()[l.username()].RenamedTo)
+	e.deleteAll("renamed")
+	untouched := e.bareUser("renamed")
+	e.advance(15 * time.Minute)
+	e.start()
+	e.aws.Inject(awsfake.Fault{Action: "ListUsers", Code: "AccessDenied", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "neither an access key nor a policy")
+	untouched()
+}
+
 // A page that lists no users any more hides none that another page has. Break it by having
 // deletion.find set listsUsers only where all pages were answered.
 func TestADeniedPageHidesNoRenamedUser(t *testing.T) {

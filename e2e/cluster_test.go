@@ -176,7 +176,7 @@ func (m *mount) makeDue(alive []credential) {
 		if !found {
 			continue
 		}
-		for _, field := range []string{"created", "expires", "deadline", "next_attempt", "recreated_at", "doubted_since"} {
+		for _, field := range []string{"created", "expires", "deadline", "next_attempt", "recreated_at", "doubted_since", "key_doubted_since"} {
 			text, ok := record[field].(string)
 			if !ok {
 				continue
