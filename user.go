@@ -160,7 +160,7 @@ func (u *userRecord) doubtEnds() time.Time {
 	return u.DoubtedSince.Add(settlingTime)
 }
 
-// keyDoubtEnds is from when on a denial of whose the access key is is believed.
+// keyDoubtEnds is from when on AWS is believed that it denies whose the access key is.
 func (u *userRecord) keyDoubtEnds() time.Time { return u.KeyDoubtedSince.Add(settlingTime) }
 
 // whenSettled moves the next attempt at what only time can tell: not before AWS's
