@@ -108,11 +108,13 @@ func (d *deletion) checkTraces(ctx context.Context) error {
 		return err
 	case ours:
 		d.proven.Store(true)
+		d.user.DoubtedSince = time.Time{}
 		return nil
 	case d.seesUsers.Load():
 		return fmt.Errorf("AWS denies iam:GetUser on user %q, which is there, although it has answered it before in this integration: "+
 			"that should pass. If the permission was taken away, or does not cover this user, grant it", d.name)
 	}
+	d.dateDoubt(&d.user.DoubtedSince) // before another doubt is met, lest one waits for the other
 	if ours, err := d.whereabouts(ctx); ours || err != nil {
 		return err
 	}
@@ -128,9 +130,10 @@ func (d *deletion) provenLately() bool {
 }
 
 // traceless judges a user that shows nothing of ours. It is ours, emptied, if a
-// process died in deleting it, unless somebody chose its name. Else it may be ours, emptied by somebody or by an
-// attempt that failed, or a stranger's. The denial of iam:GetUser may pass, and that
-// tell then: the user is left alone until it was denied in two attempts that far apart.
+// process died in deleting it, unless somebody chose its name. Else it may be ours,
+// emptied by somebody or by an attempt that failed, or a stranger's. The denial of
+// iam:GetUser may pass, and that tell then: the user is left alone until it was denied in
+// two attempts that far apart.
 func (d *deletion) traceless(strange []string) error {
 	if len(strange) > 0 && (!d.user.Proven || d.renamed()) {
 		return refuse("user %q has access key(s) %s that the engine did not make, and nothing that it made: it may be somebody else's. "+
@@ -139,7 +142,6 @@ func (d *deletion) traceless(strange []string) error {
 	if d.user.cutOff && !d.renamed() {
 		return nil
 	}
-	d.dateDoubt(&d.user.DoubtedSince)
 	if ends := d.user.doubtEnds(); d.now().Before(ends) {
 		return fmt.Errorf("%w: user %q has neither an access key nor a policy that shows it to be ours; it is deleted if that is still so at %s. "+
 			"Granting iam:GetUser on it, which is denied, settles it at once", errUnsettled, d.user.Username, timestamp(ends))
@@ -167,6 +169,7 @@ func (d *deletion) whereabouts(ctx context.Context) (ours bool, err error) {
 		return false, d.moved(ctx, seen.called)
 	}
 	d.proven.Store(true)
+	d.user.DoubtedSince = time.Time{}
 	return true, nil
 }
 

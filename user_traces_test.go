@@ -461,3 +461,46 @@ func (e *env) bareUser(name string) (untouched func()) {
 	require.NoError(e.t, err)
 	return e.untouched(name)
 }
+
+// Two doubts that begin together end together: neither waits for the other. Break it by
+// dating the doubt about the user in deletion.traceless alone.
+func TestDoubtsAreOverTogether(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, byKey)
+	renamed, l := e.issue("app", nil), e.emptied(e.issue("app", nil))
+	e.advance(time.Hour)
+	e.rename(renamed.username(), "renamed")
+	require.NoError(t, e.revoke(renamed), "its key tells")
+	require.ErrorContains(t, e.revoke(l), "denies iam:GetAccessKeyLastUsed")
+	e.advance(settlingTime + time.Second)
+	require.NoError(t, e.revoke(l))
+	e.requireNothingLeft()
+}
+
+// A doubt is over when the key shows that the user is ours: who has the name later is in
+// doubt anew. Break it by keeping DoubtedSince in deletion.checkTraces.
+func TestADoubtThatTheKeyHasSettledIsNotBelievedLater(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, groupsPolicy)
+	e.acct.AddGroup("team")
+	e.write("roles/grouped", map[string]any{"iam_groups": "team", "enforce_expiry": false})
+	l := e.issue("grouped", nil)
+	e.advance(10 * time.Minute)
+	heal := e.answered("<ListAccessKeysResponse><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>", "ListAccessKeys")
+	e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "NoSuchEntity", Count: 1})
+	require.ErrorContains(t, e.revoke(l), "neither an access key nor a policy")
+	heal()
+	var heals []func()
+	for _, action := range []string{"DeleteAccessKey", "DeleteUser"} {
+		heals = append(heals, e.aws.Inject(awsfake.Fault{Action: action, Code: "ServiceFailure"}))
+	}
+	require.Error(t, e.revoke(l))
+	for _, heal := range heals {
+		heal()
+	}
+	e.deleteAll(l.username())
+	untouched := e.bareUser(l.username())
+	e.advance(15 * time.Minute)
+	require.ErrorContains(t, e.revoke(l), "neither an access key nor a policy")
+	untouched()
+}
