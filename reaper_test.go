@@ -156,8 +156,8 @@ func TestReaperPausesBetweenAttempts(t *testing.T) {
 
 	require.Equal(t, minRetryPause, retryPause(0, true))
 	require.Equal(t, 3*time.Minute, retryPause(3*time.Minute, true))
-	require.Equal(t, 5*time.Minute, retryPause(time.Hour, true))
-	require.Equal(t, 5*time.Minute, retryPause(40*time.Minute, false), "it may pass")
+	require.Equal(t, maxRetryPause, retryPause(time.Hour, true))
+	require.Equal(t, maxRetryPause, retryPause(40*time.Minute, false), "it may pass")
 	require.Equal(t, time.Hour, retryPause(time.Hour, false))
 	require.Equal(t, time.Hour, retryPause(24*time.Hour, false))
 }

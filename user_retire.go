@@ -19,10 +19,11 @@ const (
 	// it has been failing, so that it doubles, and a user is gone soon after
 	// what was wrong is over. It is bounded by these: the second for what passes by
 	// itself, and for a refusal, too, as long as that may pass: a policy is being
-	// changed, or travels through AWS. What AWS has refused for longer than the third
-	// somebody has to put right.
+	// changed, or travels through AWS. With settlingTime after it, for what is in doubt
+	// then, that makes less than ten minutes from the end of the trouble. What AWS has
+	// refused for longer than the third somebody has to put right.
 	minRetryPause   = 30 * time.Second
-	maxRetryPause   = 5 * time.Minute
+	maxRetryPause   = 4 * time.Minute
 	maxRefusedPause = time.Hour
 )
 
