@@ -90,7 +90,10 @@ type userRecord struct {
 	Attempts    int       `json:"attempts,omitempty"`
 	FailedSince time.Time `json:"failed_since,omitzero"` // when the first of them was
 	LastError   string    `json:"last_error,omitempty"`
-	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	// UnansweredSince is when the first of those failed that AWS has not answered, since it
+	// has answered one.
+	UnansweredSince time.Time `json:"unanswered_since,omitzero"`
+	NextAttempt     time.Time `json:"next_attempt,omitzero"`
 	// Proven says that the user who bore the name was ours: an attempt removed
 	// something that only our user had, or AWS showed it.
 	Proven bool `json:"proven,omitempty"`
@@ -162,6 +165,17 @@ func (u *userRecord) doubtEnds() time.Time {
 
 // keyDoubtEnds is from when on AWS is believed that it denies whose the access key is.
 func (u *userRecord) keyDoubtEnds() time.Time { return u.KeyDoubtedSince.Add(settlingTime) }
+
+// inLineSince is as of when the next attempt has its place in the line for AWS's rate. One
+// that had no turn in its time keeps its place, or it would be passed by what comes later,
+// and run out of time again. One that AWS has refused does not: it would be in the way of
+// all that AWS lets go, each time it is tried.
+func (u *userRecord) inLineSince(now time.Time) time.Time {
+	if u.UnansweredSince.IsZero() || u.UnansweredSince.After(now) {
+		return now
+	}
+	return u.UnansweredSince
+}
 
 // whenSettled moves the next attempt at what only time can tell: not before AWS's
 // "no such user" is believed, and no later than a doubt about the user ends.

@@ -71,13 +71,7 @@ var (
 )
 
 func (d *deletion) run(ctx context.Context) error {
-	// What has failed before keeps its place in the line, or it would be passed by
-	// what comes later, and run out of time again.
-	since := d.user.FailedSince
-	if since.IsZero() {
-		since = d.now()
-	}
-	ctx = governor.WithTask(ctx, governor.Deleting, since)
+	ctx = governor.WithTask(ctx, governor.Deleting, d.user.inLineSince(d.now()))
 	d.name = cmp.Or(d.user.RenamedTo, d.user.Username)
 	err := d.delete(ctx)
 	for range maxMoves {

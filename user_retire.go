@@ -139,6 +139,7 @@ func (b *backend) noting(ctx context.Context) (context.Context, context.CancelFu
 // noteFailure keeps in the record why the user could not be deleted and when
 // that is tried again. It returns the failure, and its own if it has one.
 func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRecord, failure error) error {
+	unanswered := noAnswer(ctx, failure)
 	// Also that the backend has ended: the next process must not take an attempt that
 	// was stopped, and may have met a stranger, for one that has emptied our user.
 	ctx, cancel := b.noting(ctx)
@@ -155,6 +156,12 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, u *userRec
 		stored.LastError = describe(failure)
 		if stored.FailedSince.IsZero() {
 			stored.FailedSince = b.now()
+		}
+		switch {
+		case !unanswered:
+			stored.UnansweredSince = time.Time{}
+		case stored.UnansweredSince.IsZero():
+			stored.UnansweredSince = b.now()
 		}
 		stored.NextAttempt = b.now().Add(retryPause(b.now().Sub(stored.FailedSince), retryable(failure)))
 		if errors.Is(failure, errUnsettled) {

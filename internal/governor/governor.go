@@ -73,7 +73,7 @@ var tasks atomic.Uint64 // begun so far
 type taskKey struct{}
 
 // WithTask returns a context whose calls belong to a new task. Since is when the
-// work was first asked for: what has been tried before keeps its place.
+// work was first asked for: what has been tried before, and had no turn, keeps its place.
 func WithTask(ctx context.Context, class Class, since time.Time) context.Context {
 	return context.WithValue(ctx, taskKey{}, newTask(class, since))
 }
