@@ -2,7 +2,6 @@ package awsiam
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,31 +83,15 @@ func checkAccountOfUsers(ctx context.Context, s logical.Storage, moved map[strin
 		name, moved[name].AccountID, users)
 }
 
+// forgetIntegration deletes an integration that nothing needs any more. Nobody is issued
+// a user meanwhile, so users, each of whom has to be read, are looked at last.
 func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name string) error {
-	var roles, users []string
-	borrowers, err := borrowersOf(ctx, s, name)
-	err = errors.Join(err,
-		eachRole(ctx, s, func(r *role) {
-			if r.Integration == name {
-				roles = append(roles, r.Name)
-			}
-		}),
-		eachUser(ctx, s, func(u *userRecord) {
-			if u.Integration == name {
-				users = append(users, u.Username)
-			}
-		}))
-	switch {
-	case err != nil:
-		return err
-	case len(borrowers) > 0:
-		return refuse("integration(s) %s borrow the identity of %q: delete them or give them another %s first", some(namesOf(borrowers)), name, fieldSourceIntegration)
-	case len(roles) > 0:
-		return refuse("integration %q is used by role(s) %s: delete them or give them another integration first", name, some(roles))
-	case b.tidies.busy(name):
-		return refuse("a tidy of integration %q is running: wait for its end, or end it with tidy-cancel/%s", name, name)
-	case len(users) > 0:
-		return refuse("integration %q has issued users that may still exist (%s): revoke their leases first", name, some(users))
+	for _, refused := range []func(context.Context, logical.Storage, string) error{
+		refuseBorrowers, refuseRoles, b.refuseTidy, refuseUsers,
+	} {
+		if err := refused(ctx, s, name); err != nil {
+			return err
+		}
 	}
 	if err := b.deleteIntegration(ctx, s, name); err != nil {
 		return err
@@ -117,6 +100,47 @@ func (b *backend) forgetIntegration(ctx context.Context, s logical.Storage, name
 		return fmt.Errorf("deleting the tidy of integration %q: %w", name, err)
 	}
 	return nil
+}
+
+func refuseBorrowers(ctx context.Context, s logical.Storage, name string) error {
+	borrowers, err := borrowersOf(ctx, s, name)
+	if err == nil && len(borrowers) > 0 {
+		return refuse("integration(s) %s borrow the identity of %q: delete them or give them another %s first", some(namesOf(borrowers)), name, fieldSourceIntegration)
+	}
+	return err
+}
+
+func refuseRoles(ctx context.Context, s logical.Storage, name string) error {
+	var roles []string
+	err := eachRole(ctx, s, func(r *role) {
+		if r.Integration == name {
+			roles = append(roles, r.Name)
+		}
+	})
+	if err == nil && len(roles) > 0 {
+		return refuse("integration %q is used by role(s) %s: delete them or give them another integration first", name, some(roles))
+	}
+	return err
+}
+
+func (b *backend) refuseTidy(_ context.Context, _ logical.Storage, name string) error {
+	if b.tidies.busy(name) {
+		return refuse("a tidy of integration %q is running: wait for its end, or end it with tidy-cancel/%s", name, name)
+	}
+	return nil
+}
+
+func refuseUsers(ctx context.Context, s logical.Storage, name string) error {
+	var users []string
+	err := eachUser(ctx, s, func(u *userRecord) {
+		if u.Integration == name {
+			users = append(users, u.Username)
+		}
+	})
+	if err == nil && len(users) > 0 {
+		return refuse("integration %q has issued users that may still exist (%s): revoke their leases first", name, some(users))
+	}
+	return err
 }
 
 // some shortens a list for an error message.

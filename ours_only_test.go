@@ -195,7 +195,7 @@ func TestTwoMountsWithOneUserPath(t *testing.T) {
 
 // Several integrations of one mount in one account: what happens to one leaves
 // the users of the others alone, and forgets none of its own. Break it by
-// counting users of all integrations in forgetIntegration, or none.
+// counting users of all integrations in refuseUsers, or none.
 func TestSeveralIntegrationsOfOneAccount(t *testing.T) {
 	e := newEnv(t, corePolicy)
 	unchanged := e.strangers(e.acct)

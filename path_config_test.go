@@ -83,11 +83,14 @@ func TestAbsentIsNotFound(t *testing.T) {
 }
 
 // Both are needed: a role would have nowhere to make users, a user nobody to
-// delete it.
+// delete it. Where a role decides users are not read, which holds up who asks for one.
+// Break it by leaving refuseRoles or refuseUsers out, or by having users come first.
 func TestIntegrationDeletionGuards(t *testing.T) {
 	e := newEnv(t, corePolicy)
-	e.refused(logical.DeleteOperation, "config", nil, "app", "delete them or give them another integration")
 	l := e.issue("app", nil)
+	e.storage.on(func(_, key string) (bool, error) { return true, failIf(strings.HasPrefix(key, userPrefix)) })
+	e.refused(logical.DeleteOperation, "config", nil, "app", "delete them or give them another integration")
+	e.storage.on(nil)
 	e.must(logical.DeleteOperation, "roles/app", nil)
 	e.refused(logical.DeleteOperation, "config", nil, l.username(), "revoke their leases first")
 	require.NoError(t, e.revoke(l))
