@@ -225,7 +225,7 @@ func (g *Governor) hopeless(ctx context.Context, task *Task) error {
 
 func (g *Governor) busy(cause error) error {
 	now := time.Now()
-	e := &BusyError{Rate: g.pace.rate(now), throttled: now.Sub(g.pace.throttledAt) < lately, cause: cause}
+	e := &BusyError{Rate: g.pace.limit(now), throttled: now.Sub(g.pace.throttledAt) < lately, cause: cause}
 	e.Waiting = g.inLine()
 	return e
 }

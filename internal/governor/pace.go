@@ -9,8 +9,8 @@ import (
 
 const (
 	// firstWindow is how many calls may be under way as long as nothing is known
-	// of AWS's limit. When AWS's bucket of tokens runs empty not many more than
-	// these are throttled before the first of them tells.
+	// of AWS's limit. When AWS's bucket of tokens runs empty as many as are under way
+	// by then, and not many more, are throttled before the first of them tells.
 	firstWindow = 8
 	// probeWindow is the same while the rate is being measured.
 	probeWindow = 2
