@@ -264,3 +264,13 @@ func TestGovernors(t *testing.T) {
 	require.Same(t, one, all.Of("a"))
 	require.NotSame(t, one, all.Of("b"))
 }
+
+// TestForgottenRateIsNotTold: where AWS hangs, calls are given up when its rate has long
+// been forgotten, since none is let go that would have noticed. Break it by telling
+// pace.rate in Governor.busy.
+func TestForgottenRateIsNotTold(t *testing.T) {
+	g := &Governor{pace: pace{measured: 20, period: time.Second, throttledAt: time.Now().Add(-35 * time.Second)}}
+	var busy *BusyError
+	require.ErrorAs(t, g.busy(context.DeadlineExceeded), &busy)
+	require.Zero(t, busy.Rate)
+}
