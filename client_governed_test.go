@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/smithy-go"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -208,4 +209,59 @@ func TestDeniedSession(t *testing.T) {
 	heal()
 	require.NoError(t, e.revoke(l))
 	e.requireNothingLeft()
+}
+
+// A creation says how many calls it takes, so that one that cannot be finished in its time
+// is refused before its first. Break it by having creation.run reckon with three.
+func TestALargeCreationIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, corePolicy)
+	var arns []string
+	for i := range 20 {
+		arns = append(arns, fmt.Sprintf("arn:aws:iam::aws:policy/p%d", i))
+	}
+	e.admitsFourASecond()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	large := &creation{role: &role{}, user: &issuedUser{PolicyARNs: arns}}
+	large.conn, _ = e.b.connect(ctx, e.storage, "default")
+	start := time.Now()
+	var busy *governor.BusyError
+	require.ErrorAs(t, large.run(ctx), &busy)
+	require.NoError(t, ctx.Err())
+	require.Less(t, time.Since(start), 5*time.Second)
+	require.Zero(t, e.aws.Count("CreateUser"))
+	require.NotEmpty(t, e.issue("app", nil), "one of three calls has the time")
+}
+
+// admitsFourASecond has the account's governor learn that, or less, from calls that wait all the time,
+// of which AWS admits one in the quarter of a second between two that it throttles.
+func (e *env) admitsFourASecond() {
+	e.t.Helper()
+	g := governors.Of(e.url + " " + testAccount)
+	turn := func() func(governor.Outcome) {
+		done, err := g.Acquire(governor.WithTask(e.t.Context(), governor.Deleting, time.Now()))
+		assert.NoError(e.t, err)
+		return done
+	}
+	var underWay []func(governor.Outcome)
+	for range 8 { // as many as go before anything is known
+		underWay = append(underWay, turn())
+	}
+	next := make(chan func(governor.Outcome), 3)
+	for range 3 { // one more than go while the rate is measured
+		go func() { next <- turn() }()
+	}
+	require.Eventually(e.t, func() bool { return g.Load().Waiting == 3 }, time.Minute, time.Millisecond)
+	underWay[0](governor.Throttled)
+	underWay[1](governor.Admitted)
+	for _, done := range underWay[2:] {
+		done(governor.Unanswered)
+	}
+	(<-next)(governor.Throttled)
+	for range 2 {
+		(<-next)(governor.Unanswered)
+	}
+	require.Positive(e.t, g.Load().Rate)
+	require.LessOrEqual(e.t, g.Load().Rate, 4.0, "a busy machine makes it less")
 }

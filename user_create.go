@@ -72,11 +72,12 @@ func outOfNames(err error) error {
 // run makes the user and everything it needs: one call, then all others at
 // once. Whatever error it returns, but for errNothingDone, the user may exist.
 func (c *creation) run(ctx context.Context) error {
-	ctx = governor.WithTask(ctx, governor.Creating, time.Now())
+	rest := append(c.grants(), c.createAccessKey)
+	ctx = governor.WithCreation(ctx, time.Now(), 1+len(rest))
 	if err := c.createUser(ctx); err != nil {
 		return err
 	}
-	return concurrently(ctx, append(c.grants(), c.createAccessKey))
+	return concurrently(ctx, rest)
 }
 
 // concurrently takes the steps concurrently.

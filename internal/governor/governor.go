@@ -37,8 +37,8 @@ const (
 const (
 	// deletionsPerCreation is the weight of deletions where both kinds wait.
 	deletionsPerCreation = 9
-	// callsPerCreation is what is reckoned with for a user that is about to be
-	// made, and margin by how much longer than reckoned its calls may have to wait.
+	// callsPerCreation is what is reckoned with for a creation that does not say more
+	// of itself, and margin by how much longer than reckoned its calls may have to wait.
 	callsPerCreation = 3
 	margin           = 1.25
 	// callsPerDeletion is the same for a user that is about to be deleted.
@@ -66,6 +66,7 @@ type Task struct {
 	since time.Time // see WithTask
 	order uint64    // among those of the same time
 	begun bool      // a call of it was let go
+	calls int       // that a creation takes in all
 }
 
 var tasks atomic.Uint64 // begun so far
@@ -78,6 +79,13 @@ func WithTask(ctx context.Context, class Class, since time.Time) context.Context
 	return context.WithValue(ctx, taskKey{}, newTask(class, since))
 }
 
+// WithCreation is WithTask for the creation of a user that takes so many calls.
+func WithCreation(ctx context.Context, since time.Time, calls int) context.Context {
+	task := newTask(Creating, since)
+	task.calls = calls
+	return context.WithValue(ctx, taskKey{}, task)
+}
+
 // WithRest is WithTask for the rest of a creation, of which something is there
 // already: it is not refused for want of time, since what was done would be lost.
 func WithRest(ctx context.Context, since time.Time) context.Context {
@@ -87,7 +95,7 @@ func WithRest(ctx context.Context, since time.Time) context.Context {
 }
 
 func newTask(class Class, since time.Time) *Task {
-	return &Task{class: class, since: since, order: tasks.Add(1)}
+	return &Task{class: class, since: since, order: tasks.Add(1), calls: callsPerCreation}
 }
 
 // before says whether the task comes before another of its class.
@@ -205,14 +213,14 @@ func (g *Governor) hopeless(ctx context.Context, task *Task) error {
 	if task.class != Creating || task.begun || !bounded || rate <= 0 {
 		return nil
 	}
-	calls := callsPerCreation
+	calls := task.calls
 	for _, w := range g.waiting[Creating] {
 		switch {
 		case !w.task.before(task):
 		case w.task.begun:
 			calls++
 		default:
-			calls += callsPerCreation
+			calls += w.task.calls
 		}
 	}
 	// As many turns as deletions have in between, if there are as many.

@@ -3,11 +3,15 @@ package governor
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // TestMassRevocation holds the governor to its figures in simulated time: how
@@ -120,5 +124,52 @@ func TestRecovery(t *testing.T) {
 		require.Less(t, share, 0.05)
 		cancel()
 		require.ErrorIs(t, <-revoked, context.Canceled)
+	})
+}
+
+// TestLargeCreationsAreRefusedAtOnce: of creations that take many calls those that could
+// not be finished in their time are refused before their first, and the others finish.
+// Break it by reckoning with callsPerCreation for each in Governor.hopeless.
+func TestLargeCreationsAreRefusedAtOnce(t *testing.T) {
+	const calls = 13 // inline policy, ten managed policies, key
+	synctest.Test(t, func(t *testing.T) {
+		c, g := newCloud(20, 20, 50*time.Millisecond), new(Governor)
+		_, err := revoke(t.Context(), g, c, 100) // so that the rate is known
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		revoked := make(chan struct{})
+		go func() {
+			defer close(revoked)
+			_, _ = revoke(ctx, g, c, 5000)
+		}()
+		time.Sleep(5 * time.Second)
+		var creations sync.WaitGroup
+		var made, refused atomic.Int64
+		for range 10 {
+			creations.Go(func() {
+				start := time.Now()
+				ctx, cancel := context.WithTimeout(WithCreation(t.Context(), start, calls), 50*time.Second)
+				defer cancel()
+				if call(ctx, g, c) != nil {
+					refused.Add(1)
+					assert.Zero(t, time.Since(start))
+					return
+				}
+				var rest errgroup.Group
+				for range calls - 1 {
+					rest.Go(func() error { return call(ctx, g, c) })
+				}
+				if err := rest.Wait(); err != nil {
+					t.Errorf("after %s: %s", time.Since(start), err)
+				}
+				made.Add(1)
+			})
+		}
+		creations.Wait()
+		cancel()
+		<-revoked
+		require.EqualValues(t, 10, made.Load()+refused.Load())
+		require.Positive(t, made.Load())
+		require.Positive(t, refused.Load())
 	})
 }
