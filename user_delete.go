@@ -134,9 +134,11 @@ func noAnswer(ctx context.Context, err error) bool {
 func (d *deletion) renamed() bool { return d.name != d.user.Username }
 
 // keepProof puts on record that the user is ours, before nothing is left on the
-// user that would prove it again.
+// user that would prove it again. Where no key is on record nobody will ask for that,
+// see doubtEnds; and a node that was deposed, and can write nothing, has to take back
+// all of what it has made.
 func (d *deletion) keepProof(ctx context.Context) error {
-	if d.user.Proven || !d.proven.Load() {
+	if d.user.Proven || !d.proven.Load() || d.user.AccessKeyID == "" {
 		return nil
 	}
 	d.user.State, d.user.Proven = stateDeleting, true

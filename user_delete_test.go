@@ -427,3 +427,25 @@ func TestEveryUserHasAStrayKey(t *testing.T) {
 		})
 	}
 }
+
+// A node that was deposed meanwhile takes back a user with a stray key, too, at once. Break
+// it by having deletion.keepProof write where no key is on record.
+func TestADeposedNodeTakesBackAUserWithAStrayKey(t *testing.T) {
+	t.Parallel()
+	for name, policy := range policies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, policy)
+			deposed := func(awsfake.Call) {
+				e.storage.on(func(op, _ string) (bool, error) {
+					return op != "put" && op != "delete", failIf(op == "put" || op == "delete")
+				})
+			}
+			e.aws.Inject(awsfake.Fault{Action: "CreateAccessKey", Lost: true, Count: 1, Hook: deposed})
+			resp, err := e.do(logical.ReadOperation, "creds/app", nil)
+			require.True(t, err != nil || resp.IsError())
+			require.Equal(t, 2, e.aws.Count("CreateAccessKey"))
+			require.Empty(t, e.issuedUsers())
+		})
+	}
+}
