@@ -145,8 +145,9 @@ func TestLargeCreationsAreRefusedAtOnce(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		var creations sync.WaitGroup
 		var made, refused atomic.Int64
-		for range 10 {
+		for i := range 10 {
 			creations.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond) // one after the other
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(WithCreation(t.Context(), start, calls), 50*time.Second)
 				defer cancel()
