@@ -39,6 +39,9 @@ func (e *env) answered(body string, actions ...string) (heal func()) {
 	return func() { healed.Store(true) } // by the same connection
 }
 
+// noKeys is AWS's, of a user without an access key.
+const noKeys = "<ListAccessKeysResponse><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>"
+
 // emptyList is AWS's, of an account without users.
 const emptyList = "<ListUsersResponse><ListUsersResult><IsTruncated>false</IsTruncated><Users/></ListUsersResult></ListUsersResponse>"
 

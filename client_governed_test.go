@@ -234,8 +234,9 @@ func TestALargeCreationIsRefusedAtOnce(t *testing.T) {
 	require.NotEmpty(t, e.issue("app", nil), "one of three calls has the time")
 }
 
-// admitsFourASecond has the account's governor learn that, or less, from calls that wait all the time,
-// of which AWS admits one in the quarter of a second between two that it throttles.
+// admitsFourASecond has the account's governor learn that, or less, from calls that wait
+// all the time, of which AWS admits one in the quarter of a second between two that it
+// throttles.
 func (e *env) admitsFourASecond() {
 	e.t.Helper()
 	g := governors.Of(e.url + " " + testAccount)

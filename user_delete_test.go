@@ -356,13 +356,12 @@ func TestAStrayKeyDoesNotHoldUpTheUndoing(t *testing.T) {
 // there, or out of creation.createAccessKey.
 func TestAUserWithAStrayKeyIsNotHandedOut(t *testing.T) {
 	t.Parallel()
-	behind := "<ListAccessKeysResponse><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>"
 	for name, prepare := range map[string]func(*env) (heal func()){
 		"AWS lists it": func(*env) func() { return func() {} },
 		"AWS does not know it yet": func(e *env) func() {
 			return e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "NoSuchEntity", Count: 1})
 		},
-		"AWS lists no key yet": func(e *env) func() { return e.answered(behind, "ListAccessKeys") },
+		"AWS lists no key yet": func(e *env) func() { return e.answered(noKeys, "ListAccessKeys") },
 		"AWS does not know the user yet": func(e *env) func() {
 			return e.aws.Inject(awsfake.Fault{Action: "ListAccessKeys", Code: "AccessDenied", Count: 1})
 		},

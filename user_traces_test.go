@@ -486,7 +486,7 @@ func TestADoubtThatTheKeyHasSettledIsNotBelievedLater(t *testing.T) {
 	e.write("roles/grouped", map[string]any{"iam_groups": "team", "enforce_expiry": false})
 	l := e.issue("grouped", nil)
 	e.advance(10 * time.Minute)
-	heal := e.answered("<ListAccessKeysResponse><ListAccessKeysResult><IsTruncated>false</IsTruncated><AccessKeyMetadata/></ListAccessKeysResult></ListAccessKeysResponse>", "ListAccessKeys")
+	heal := e.answered(noKeys, "ListAccessKeys")
 	e.aws.Inject(awsfake.Fault{Action: "DeleteAccessKey", Code: "NoSuchEntity", Count: 1})
 	require.ErrorContains(t, e.revoke(l), "neither an access key nor a policy")
 	heal()
