@@ -1,10 +1,13 @@
 package awsiam
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-aws-iam/internal/awsfake"
@@ -115,4 +118,32 @@ func TestAUserKnownByItsIDIsContained(t *testing.T) {
 	require.ErrorContains(t, e.revoke(l), "DeleteConflict")
 	user, _ := e.acct.User(l.username())
 	require.Equal(t, map[string]string{l.username(): denyEverything}, user.Policies)
+}
+
+// Nor does one that a clock which was ahead has dated. Break it by leaving After out of
+// deletion.provenLately.
+func TestAProofThatIsDatedAheadIsNotOfTheLastMinutes(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	d := &deletion{user: &userRecord{Proven: true, FailedSince: now.Add(time.Hour)}, now: func() time.Time { return now }}
+	require.False(t, d.provenLately())
+	d.user.FailedSince = now.Add(-time.Minute)
+	require.True(t, d.provenLately())
+}
+
+// namelessKey is an IAM that lists a key without an id.
+type namelessKey struct{ iamAPI }
+
+func (namelessKey) ListAccessKeys(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error) {
+	return &iam.ListAccessKeysOutput{AccessKeyMetadata: []types.AccessKeyMetadata{{}}}, nil
+}
+
+// A key without an id is not that of a record which knows none. Break it by comparing them
+// in deletion.traces all the same.
+func TestAKeyWithoutAnIDProvesNothing(t *testing.T) {
+	t.Parallel()
+	d := &deletion{iam: namelessKey{}, user: new(userRecord)}
+	ours, _, err := d.traces(t.Context())
+	require.NoError(t, err)
+	require.False(t, ours)
 }
